@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::ids::{Author, Boot, EventId, FleetId};
@@ -39,7 +40,7 @@ pub const EXTENSION_BYTES_MAX: usize = 64 * 1024;
 pub const EXTENSION_CHECKPOINT: u32 = 1;
 
 /// Where an event stands in its chain: the events of one author and boot within a scope.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ChainId {
     /// The key that signed.
     pub author: Author,

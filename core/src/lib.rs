@@ -1,5 +1,12 @@
-//! Event-sourced replica.
+//! The replica of Driftless: signed events, documents, views, resolution and storage.
+//!
+//! A replica is a set of immutable signed events; everything that is read is a projection of that
+//! set. This crate holds the set ([`event`], [`group`], [`vector`]) and what follows from it. It knows
+//! nothing of networks, clocks or files, except for the store adapter that keeps it on disk.
+
 pub mod event;
+pub mod group;
 pub mod ids;
 pub mod name;
+pub mod vector;
 pub mod wire;
