@@ -8,5 +8,6 @@ pub mod event;
 pub mod group;
 pub mod ids;
 pub mod name;
+pub mod store;
 pub mod vector;
 pub mod wire;

@@ -1,0 +1,379 @@
+//! What the sled adapter adds: locks, formats, damage, truncation, large values.
+
+#![allow(clippy::unwrap_used)]
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::store::conformance;
+
+#[test]
+fn sled_passes_the_conformance_suite() {
+    let dirs = RefCell::new(Vec::new());
+    let make = || {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path()).unwrap();
+        dirs.borrow_mut().push(dir);
+        store
+    };
+    conformance::run(make, |store| {
+        let dir = store.dir().to_path_buf();
+        drop(store);
+        assert_no_blobs(&dir);
+        open(&dir).unwrap()
+    });
+}
+
+#[test]
+fn a_failed_sync_poisons_and_keeps_what_was_flushed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path()).unwrap();
+    put(&mut store, "till-1", b"open");
+    store.flush().unwrap();
+    // A device that can not sync: the failure comes from the kernel.
+    store.log = File::open("/dev/null").unwrap();
+
+    let store = conformance::poisoned_after_a_failed_flush(store);
+
+    drop(store);
+    let store = open(dir.path()).unwrap();
+    assert_eq!(store.get(b"till-1").unwrap().unwrap(), b"open");
+}
+
+#[test]
+fn a_second_store_is_refused_while_the_first_is_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = open(dir.path()).unwrap();
+
+    let refused = open(dir.path()).unwrap_err();
+
+    let StoreError::Locked { dir: named, holder } = &refused else { panic!("{refused:?}") };
+    assert_eq!((named.as_path(), *holder), (dir.path(), Some(std::process::id())));
+    assert!(refused.to_string().contains("daemon"));
+    drop(first);
+    open(dir.path()).unwrap();
+}
+
+#[test]
+fn a_newer_format_is_refused_and_left_alone() {
+    let dir = filled_store(3);
+    fs::write(dir.path().join("format"), "driftless store format 2\nof a later day\n").unwrap();
+    let before = files(dir.path());
+
+    let refused = open(dir.path()).unwrap_err();
+
+    assert!(matches!(refused, StoreError::NewerFormat { found: 2, supported: STORE_FORMAT }), "{refused:?}");
+    assert_eq!(files(dir.path()), before);
+}
+
+#[test]
+fn an_unreadable_format_is_damage() {
+    for text in
+        ["", "driftless store format", "driftless store format 0", "driftless store format x", "\u{fffd}"]
+    {
+        let dir = filled_store(1);
+        fs::write(dir.path().join("format"), text).unwrap();
+        let before = files(dir.path());
+        assert!(matches!(open(dir.path()), Err(StoreError::Damaged { key: None, .. })), "{text:?}");
+        assert_eq!(files(dir.path()), before);
+    }
+}
+
+#[test]
+fn a_foreign_directory_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("holiday.jpg"), "sun").unwrap();
+
+    let refused = open(dir.path()).unwrap_err();
+
+    assert!(
+        matches!(&refused, StoreError::ForeignDirectory { entry, .. } if entry == "holiday.jpg"),
+        "{refused:?}"
+    );
+    assert_eq!(files(dir.path()).into_keys().collect::<Vec<_>>(), ["holiday.jpg"]);
+}
+
+#[test]
+fn a_path_that_is_a_file_is_an_io_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    fs::write(&path, "a file").unwrap();
+    assert!(matches!(open(&path), Err(StoreError::Io { .. })));
+}
+
+#[test]
+fn a_creation_that_was_cut_short_is_finished() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("lock"), "").unwrap();
+    fs::write(dir.path().join(MARK_FILE), "half").unwrap();
+    fs::write(dir.path().join("format.new"), "drift").unwrap();
+
+    let mut store = open(dir.path()).unwrap();
+
+    put(&mut store, "till-1", b"open");
+    store.close().unwrap();
+    let format = fs::read_to_string(dir.path().join("format")).unwrap();
+    assert_eq!(format, "driftless store format 1\n");
+}
+
+#[test]
+fn truncation_of_the_log_is_noticed() {
+    let intact = filled_store(60);
+    let length = fs::metadata(intact.path().join(LOG_FILE)).unwrap().len();
+    for part in 0..10 {
+        let dir = copy(intact.path());
+        let log = File::options().write(true).open(dir.path().join(LOG_FILE)).unwrap();
+        log.set_len(length * part / 10).unwrap();
+        drop(log);
+
+        let opened = open(dir.path());
+
+        assert!(matches!(opened, Err(StoreError::Damaged { .. })), "{part} tenths: {opened:?}");
+        assert!(open(dir.path()).is_err(), "the finding does not go away by itself");
+    }
+}
+
+#[test]
+fn a_missing_log_is_noticed_and_not_replaced() {
+    let dir = filled_store(3);
+    fs::remove_file(dir.path().join(LOG_FILE)).unwrap();
+
+    assert!(matches!(open(dir.path()), Err(StoreError::Damaged { .. })));
+
+    assert!(!dir.path().join(LOG_FILE).exists());
+}
+
+#[test]
+fn an_accepted_loss_is_accepted_once() {
+    let dir = filled_store(60);
+    for snapshot in snapshots(dir.path()) {
+        fs::remove_file(snapshot).unwrap();
+    }
+    let log = File::options().write(true).open(dir.path().join(LOG_FILE)).unwrap();
+    log.set_len(0).unwrap();
+    drop(log);
+    let refused = open(dir.path()).unwrap_err().to_string();
+    assert!(refused.contains("60 acknowledged flushes are missing"), "{refused}");
+
+    let accepting = SledOptions { accept_loss: true, ..SledOptions::default() };
+    let mut store = SledStore::open(dir.path(), accepting).unwrap();
+    put(&mut store, "till-1", b"fetched from a peer");
+    store.flush().unwrap();
+    drop(store);
+
+    let store = open(dir.path()).unwrap();
+    assert_eq!(store.get(b"till-1").unwrap().unwrap(), b"fetched from a peer");
+}
+
+#[test]
+fn a_lost_mark_is_noticed_and_replaced_on_request() {
+    let dir = filled_store(3);
+    fs::remove_file(dir.path().join(MARK_FILE)).unwrap();
+    assert!(matches!(open(dir.path()), Err(StoreError::Damaged { .. })));
+
+    let accepting = SledOptions { accept_loss: true, ..SledOptions::default() };
+    drop(SledStore::open(dir.path(), accepting).unwrap());
+
+    assert_filled(&open(dir.path()).unwrap(), 3);
+}
+
+/// A crash leaves the mark behind the flushes, which is no loss.
+#[test]
+fn a_store_that_was_never_closed_opens_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path()).unwrap();
+    for number in 0..20 {
+        put(&mut store, &format!("till-{number}"), &value(number));
+        store.flush().unwrap();
+    }
+    let image = copy(dir.path());
+    drop(store);
+
+    assert_filled(&open(image.path()).unwrap(), 20);
+}
+
+/// Opens stores with single bits flipped, with and without sled's snapshot file.
+///
+/// Detected: whatever is read is right. Not detected: records that sled itself lost; they read as
+/// absent. The test holds the first and does not judge the second.
+#[test]
+fn flipped_bits_never_read_as_wrong_values() {
+    let intact = filled_store(120);
+    let length = fs::metadata(intact.path().join(LOG_FILE)).unwrap().len() as usize;
+    let used = fs::read(intact.path().join(LOG_FILE)).unwrap().iter().rposition(|byte| *byte != 0).unwrap();
+    let (mut refused, mut unreadable, mut absent, mut correct) = (0, 0, 0, 0);
+    for case in 0..60_usize {
+        let dir = copy(intact.path());
+        if case % 2 == 0 {
+            for snapshot in snapshots(dir.path()) {
+                fs::remove_file(snapshot).unwrap();
+            }
+        }
+        let mut log = fs::read(dir.path().join(LOG_FILE)).unwrap();
+        let at = (case * 7_919 + case * case * 104_729) % used.min(length);
+        log[at] ^= 1 << (case % 8);
+        fs::write(dir.path().join(LOG_FILE), log).unwrap();
+
+        let Ok(store) = open(dir.path()) else {
+            refused += 1;
+            continue;
+        };
+        for number in 0..120 {
+            match store.get(format!("till-{number}").as_bytes()) {
+                Ok(Some(read)) => {
+                    assert!(read == value(number), "till-{number} reads wrong after a flip at {at}");
+                    correct += 1;
+                }
+                Ok(None) => absent += 1,
+                Err(_) => unreadable += 1,
+            }
+        }
+    }
+    assert!(correct > 0 && refused + unreadable > 0, "the flips must hit something");
+    eprintln!(
+        "refused {refused} opens; of the records: correct {correct}, unreadable {unreadable}, absent {absent}"
+    );
+}
+
+#[test]
+fn nothing_goes_to_blobs_whatever_the_order_of_large_entries() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path()).unwrap();
+    let largest = record::SLED_ENTRY_BYTES_MAX;
+    let key = |number: u64| {
+        let mut key = blake3::hash(&number.to_be_bytes()).as_bytes().repeat(32);
+        key.truncate(if number.is_multiple_of(3) { 1024 } else { 40 });
+        key
+    };
+    for round in 0..3_u64 {
+        for number in 0..600 {
+            let mut batch = Batch::default();
+            let key = key(number);
+            if (number + round).is_multiple_of(4) {
+                batch.delete(key);
+            } else {
+                let bytes = largest - key.len() - 10;
+                batch.put(key, vec![number as u8; bytes + usize::from(number.is_multiple_of(50)) * 20_000]);
+            }
+            store.apply(batch).unwrap();
+            if number.is_multiple_of(20) {
+                store.flush().unwrap();
+            }
+        }
+    }
+    store.close().unwrap();
+    assert_no_blobs(dir.path());
+}
+
+#[test]
+fn pieces_of_replaced_values_are_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path()).unwrap();
+    for bytes in [100_000, 20_000, 50_000, 5, 30_000] {
+        put(&mut store, "catalog", &vec![1; bytes]);
+    }
+    let entries =
+        |store: &SledStore| store.engine.iter().keys().map(Result::unwrap).filter(|key| key[0] != 0).count();
+    assert_eq!(entries(&store), 1 + usize::from(record::pieces(b"catalog", 30_000)));
+
+    let mut batch = Batch::default();
+    batch.delete("catalog");
+    store.apply(batch).unwrap();
+
+    assert_eq!(entries(&store), 0);
+}
+
+#[test]
+fn a_damaged_record_names_its_key_and_can_be_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path()).unwrap();
+    put(&mut store, "catalog", &[1; 30_000]);
+    put(&mut store, "till-1", b"open");
+    store.engine.insert(record::piece_key(b"catalog", 2), vec![0; 100]).unwrap();
+    let (foreign, _) = record::encode(b"till-2", b"open");
+    store.engine.insert(record::head_key(b"till-1"), foreign).unwrap();
+
+    for key in ["catalog", "till-1"] {
+        let failure = store.get(key.as_bytes()).unwrap_err();
+        assert!(
+            matches!(&failure, StoreError::Damaged { key: Some(named), .. } if named == key.as_bytes()),
+            "{failure:?}"
+        );
+    }
+
+    put(&mut store, "catalog", b"new");
+    put(&mut store, "till-1", b"closed");
+    assert_eq!(store.get(b"catalog").unwrap().unwrap(), b"new");
+    assert_eq!(store.get(b"till-1").unwrap().unwrap(), b"closed");
+}
+
+#[test]
+fn the_size_on_disk_covers_the_values() {
+    let dir = filled_store(100);
+    let store = open(dir.path()).unwrap();
+    assert!(store.disk_bytes() >= (0..100).map(|number| value(number).len() as u64).sum());
+}
+
+fn open(dir: &Path) -> Result<SledStore, StoreError> {
+    SledStore::open(dir, SledOptions::default())
+}
+
+/// A closed store with `records` values, each flushed by itself.
+fn filled_store(records: usize) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path()).unwrap();
+    for number in 0..records {
+        put(&mut store, &format!("till-{number}"), &value(number));
+        store.flush().unwrap();
+    }
+    store.close().unwrap();
+    dir
+}
+
+fn assert_filled(store: &SledStore, records: usize) {
+    for number in 0..records {
+        assert!(
+            store.get(format!("till-{number}").as_bytes()).unwrap() == Some(value(number)),
+            "till-{number}"
+        );
+    }
+}
+
+fn value(number: usize) -> Vec<u8> {
+    format!("{{\"till\":{number}}}").repeat(1 + number * 13).into_bytes()
+}
+
+fn put(store: &mut SledStore, key: &str, value: &[u8]) {
+    let mut batch = Batch::default();
+    batch.put(key, value);
+    store.apply(batch).unwrap();
+}
+
+fn copy(from: &Path) -> TempDir {
+    let to = tempfile::tempdir().unwrap();
+    fs::create_dir(to.path().join("blobs")).unwrap();
+    for (name, bytes) in files(from) {
+        fs::write(to.path().join(name), bytes).unwrap();
+    }
+    to
+}
+
+fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = fs::read_dir(dir).unwrap().map(Result::unwrap);
+    entries
+        .filter(|entry| entry.file_type().unwrap().is_file())
+        .map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap()))
+        .collect()
+}
+
+fn snapshots(dir: &Path) -> Vec<std::path::PathBuf> {
+    files(dir).into_keys().filter(|name| name.starts_with("snap.")).map(|name| dir.join(name)).collect()
+}
+
+fn assert_no_blobs(dir: &Path) {
+    assert_eq!(fs::read_dir(dir.join("blobs")).unwrap().count(), 0);
+}
