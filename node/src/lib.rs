@@ -1,1 +1,2 @@
 //! Nodes.
+pub mod api;

@@ -1,0 +1,89 @@
+//! `resourceVersion`: a position in this replica's log, tagged with which log that is.
+//!
+//! Positions count the events of one replica since it was started, in an order of its own; those of another
+//! replica mean nothing here. The tag tells them apart, so that a client that fails over to another
+//! node, or comes back after a restart, is told 410 and lists anew instead of missing changes.
+
+use driftless_core::ids::{Author, Boot};
+
+use super::status_error::StatusError;
+
+/// Bits of a version that hold the position: 2^40 events are more than any log holds.
+const POSITION_BITS: u32 = 40;
+const POSITION_MAX: u64 = (1 << POSITION_BITS) - 1;
+
+/// Reads and writes the versions of one log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Versions {
+    tag: u64,
+}
+
+impl Versions {
+    /// The versions of the log of this author in this run.
+    pub fn new(author: Author, boot: Boot) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("driftless resource version v1");
+        hasher.update(&author.0).update(&boot.0);
+        let hash = hasher.finalize();
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&hash.as_bytes()[..8]);
+        // 23 bits keep the number positive as a signed one; never zero, so that no version is small.
+        let tag = (u64::from_be_bytes(bytes) >> (POSITION_BITS + 1)).max(1);
+        Self { tag }
+    }
+
+    /// The version that stands for a position.
+    pub fn format(&self, position: u64) -> String {
+        assert!(position <= POSITION_MAX, "a log of more than 2^40 events");
+        (self.tag << POSITION_BITS | position).to_string()
+    }
+
+    /// The position of a version; an empty text and `0` mean "any", which is `None`.
+    pub fn parse(&self, text: &str) -> Result<Option<u64>, StatusError> {
+        if text.is_empty() || text == "0" {
+            return Ok(None);
+        }
+        let number: u64 = text.parse().map_err(|_| {
+            StatusError::bad_request(format!("resourceVersion {:?} is no number", clip(text)))
+        })?;
+        match number >> POSITION_BITS == self.tag {
+            true => Ok(Some(number & POSITION_MAX)),
+            false => Err(StatusError::expired(
+                "the resourceVersion is of another replica, or of an earlier run of this one; list again",
+            )),
+        }
+    }
+}
+
+fn clip(text: &str) -> String {
+    text.chars().take(40).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn versions_come_back_as_positions() {
+        let versions = Versions::new(Author([1; 32]), Boot([2; 16]));
+        for position in [0, 1, 123_456_789, POSITION_MAX] {
+            assert_eq!(versions.parse(&versions.format(position)).unwrap(), Some(position));
+            assert!(versions.format(position).parse::<i64>().unwrap() > 0);
+        }
+        assert_eq!(versions.parse("0").unwrap(), None);
+        assert_eq!(versions.parse("").unwrap(), None);
+    }
+
+    #[test]
+    fn another_replica_or_run_has_other_versions() {
+        let ours = Versions::new(Author([1; 32]), Boot([2; 16]));
+        for other in
+            [Versions::new(Author([1; 32]), Boot([3; 16])), Versions::new(Author([9; 32]), Boot([2; 16]))]
+        {
+            assert_eq!(ours.parse(&other.format(7)).unwrap_err().reason(), "Expired");
+        }
+        assert_eq!(ours.parse("7").unwrap_err().reason(), "Expired");
+        assert_eq!(ours.parse("seven").unwrap_err().reason(), "BadRequest");
+        assert_eq!(ours.parse("-1").unwrap_err().reason(), "BadRequest");
+    }
+}
