@@ -25,7 +25,8 @@ pub use recording::{Faults, Operation, OperationLog, RecordingStore};
 /// Longest key, in bytes.
 pub const KEY_BYTES_MAX: usize = 1024;
 
-/// Largest value, in bytes (8 MiB). Stores are tuned for values of at most 7 KiB.
+/// Largest value, in bytes (8 MiB). Cheapest up to 5,000 bytes with
+/// their key; above that an adapter may split them.
 pub const VALUE_BYTES_MAX: usize = 8 << 20;
 
 /// Most keys in one batch.

@@ -160,7 +160,7 @@ fn orders_keys_by_their_bytes(mut store: impl Store) {
 
 /// Adapters may split large values; neither their order nor a scan may show it.
 fn keeps_large_values_out_of_sight(mut store: impl Store) {
-    let sizes = [0, 1, 6_000, 7_000, 7_500, 8_192, 70_000, 1 << 20];
+    let sizes = [0, 1, 5_000, 7_500, 8_192, 16_384, 70_000, 1 << 20];
     for (number, size) in (0_u8..).zip(sizes) {
         put(&mut store, &[b'k', number], &pattern(number, size));
         put(&mut store, &[b'k', number, 0], b"a longer key");

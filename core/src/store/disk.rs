@@ -7,6 +7,7 @@
 //!   reports a failed write to each handle, so a failure that sled's thread came across and only
 //!   logged still fails our next flush. That thread writes about twice a second on its own; hence
 //!   an unflushed batch may survive a crash, but never without the batches before it.
+//!   (`disk/engine.rs`)
 //! - **Integrity.** Every record carries a checksum over its key and value (`disk/record.rs`).
 //! - **Large values.** Sled moves large pages into files that no flush of ours covers, so large
 //!   values are split (`disk/record.rs`).
@@ -18,15 +19,15 @@
 //! notice those.
 
 mod directory;
+mod engine;
 mod mark;
 mod record;
 
-use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use self::directory::{Directory, io_error};
+use self::engine::{Engine, LOG_FILE, damaged};
 use self::mark::{MARK_FILE, Mark};
 use self::record::Head;
 use super::{Batch, Order, Store, StoreError, Visit};
@@ -61,9 +62,7 @@ impl Default for SledOptions {
 /// reports failure.
 #[derive(Debug)]
 pub struct SledStore {
-    engine: sled::Db,
-    /// Our own handle of sled's log, for syncing.
-    log: File,
+    engine: Engine,
     mark: Mark,
     mark_every: Duration,
     marked_at: Instant,
@@ -88,22 +87,13 @@ impl SledStore {
         if expected && !options.accept_loss && !dir.join(LOG_FILE).exists() {
             return Err(damaged(dir, "its log file `db` is missing"));
         }
-        let engine = open_engine(dir, &options)?;
-        let log_path = dir.join(LOG_FILE);
-        let log = File::open(&log_path)
-            .and_then(|log| log.sync_all().map(|()| log))
-            .map_err(io_error("syncing the log", &log_path))?;
-        let conf = dir.join("conf");
-        File::open(&conf)
-            .and_then(|conf| conf.sync_all())
-            .map_err(io_error("syncing sled's configuration", &conf))?;
+        let engine = Engine::open(dir, options.cache_bytes)?;
         directory.sync()?;
 
         let counted = read_count(dir, &engine)?;
         let (mark, flushes) = settle_mark(dir, mark, counted, options.accept_loss)?;
         let mut store = SledStore {
             engine,
-            log,
             mark,
             mark_every: options.mark_every,
             marked_at: now(),
@@ -148,16 +138,12 @@ impl SledStore {
         Ok(())
     }
 
-    fn sync_log(&mut self) -> Result<(), StoreError> {
-        guarded(self.dir(), "flushing", None, || self.engine.flush())?;
-        self.log.sync_data().map_err(io_error("syncing the log", &self.directory.path.join(LOG_FILE)))
-    }
-
     /// Counts a flush inside sled; the next sync makes the count durable.
     fn put_count(&mut self, flushes: u64) -> Result<(), StoreError> {
         let (head, _) = record::encode(COUNT_NAME, &flushes.to_be_bytes());
-        let insert = || self.engine.insert(record::meta_key(COUNT_NAME), head);
-        guarded(self.dir(), "counting a flush", None, insert).map(drop)
+        let mut count = sled::Batch::default();
+        count.insert(record::meta_key(COUNT_NAME), head);
+        self.engine.apply(count)
     }
 
     fn raise_mark(&mut self) -> Result<(), StoreError> {
@@ -170,7 +156,7 @@ impl SledStore {
     fn write_mark(&mut self) -> Result<(), StoreError> {
         self.poisoning(|store| {
             store.put_count(store.flushes)?;
-            store.sync_log()?;
+            store.engine.flush()?;
             store.raise_mark()?;
             let path = store.directory.path.join(MARK_FILE);
             store.mark.sync().map_err(io_error("syncing the mark", &path))
@@ -192,7 +178,7 @@ impl SledStore {
             Some(Head::Whole(value)) => Ok(value.to_vec()),
             Some(Head::Split { bytes, digest }) => {
                 let mut value = Vec::with_capacity(bytes);
-                for number in 0..record::pieces(key, bytes) {
+                for number in 0..record::pieces(bytes) {
                     let piece = self.read(key, &record::piece_key(key, number))?;
                     let piece = piece.ok_or_else(|| broken("a part of the record is missing"))?;
                     value.extend_from_slice(&piece);
@@ -206,7 +192,7 @@ impl SledStore {
     }
 
     fn read(&self, key: &[u8], sled_key: &[u8]) -> Result<Option<sled::IVec>, StoreError> {
-        guarded(self.dir(), "reading", Some(key), || self.engine.get(sled_key))
+        self.engine.get(sled_key, Some(key))
     }
 
     /// Adds one change to sled's batch, pieces included, and removes pieces of the old value.
@@ -227,7 +213,7 @@ impl SledStore {
         }
         let old_pieces = match old_head.as_deref().map(|head| record::decode_head(key, head)) {
             None | Some(Some(Head::Whole(_))) => 0,
-            Some(Some(Head::Split { bytes, .. })) => record::pieces(key, bytes),
+            Some(Some(Head::Split { bytes, .. })) => record::pieces(bytes),
             // A damaged head may be replaced; what pieces it had can only be tried.
             Some(None) => u16::MAX,
         };
@@ -255,20 +241,14 @@ impl Store for SledStore {
         if start >= end {
             return Ok(());
         }
-        let mut heads = self.engine.range(record::head_key(start)..record::head_key(end));
-        loop {
-            let next = || match order {
-                Order::Ascending => heads.next().transpose(),
-                Order::Descending => heads.next_back().transpose(),
-            };
-            let Some((sled_key, head)) = guarded(self.dir(), "scanning", None, next)? else {
-                return Ok(());
-            };
+        let mut heads = self.engine.entries(record::head_key(start)..record::head_key(end));
+        while let Some((sled_key, head)) = heads.next(order)? {
             let key = record::key_of_head(&sled_key).expect("the range holds heads alone");
             if visit(key, &self.value(key, &head)?).is_break() {
-                return Ok(());
+                break;
             }
         }
+        Ok(())
     }
 
     fn apply(&mut self, batch: Batch) -> Result<(), StoreError> {
@@ -284,7 +264,7 @@ impl Store for SledStore {
             }
             drop(batch);
             store.unflushed = true;
-            guarded(store.dir(), "applying a batch", None, || store.engine.apply_batch(changes))
+            store.engine.apply(changes)
         })
     }
 
@@ -299,7 +279,7 @@ impl Store for SledStore {
             if mark_is_due {
                 store.put_count(flushes)?;
             }
-            store.sync_log()?;
+            store.engine.flush()?;
             store.flushes = flushes;
             store.unflushed = false;
             if mark_is_due { store.raise_mark() } else { Ok(()) }
@@ -322,54 +302,11 @@ impl Drop for SledStore {
     }
 }
 
-/// Sled's log: all of its data as long as nothing goes to `blobs/`.
-const LOG_FILE: &str = "db";
-
 /// Name of the record that counts flushes.
 const COUNT_NAME: &[u8] = b"flushes";
 
-/// Sled keeps a page in its log as long as it has at most a quarter of this; recorded in `conf`,
-/// so it can not be changed for existing stores. See `record::SLED_ENTRY_BYTES_MAX`.
-const SEGMENT_BYTES: usize = 1 << 20;
-
-/// How often sled writes on its own and collects garbage. Never `None`: that stops both.
-const BACKGROUND_MS: u64 = 500;
-
-fn open_engine(dir: &Path, options: &SledOptions) -> Result<sled::Db, StoreError> {
-    let config = sled::Config::new()
-        .path(dir)
-        .cache_capacity(options.cache_bytes)
-        .segment_size(SEGMENT_BYTES)
-        .flush_every_ms(Some(BACKGROUND_MS));
-    guarded(dir, "opening", None, || config.open())
-}
-
-/// Runs the engine and turns what it throws, which on damaged files includes panics, into errors.
-fn guarded<T>(
-    dir: &Path,
-    during: &'static str,
-    key: Option<&[u8]>,
-    run: impl FnOnce() -> sled::Result<T>,
-) -> Result<T, StoreError> {
-    let broken = |what: String| StoreError::Damaged {
-        key: key.map(<[u8]>::to_vec),
-        reason: advice(dir, &format!("{during} found {what}")),
-    };
-    match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(sled::Error::Io(source))) => Err(io_error(during, dir)(source)),
-        Ok(Err(error)) => Err(broken(error.to_string())),
-        Err(panic) => {
-            let said = panic.downcast_ref::<String>().map(String::as_str);
-            let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
-            Err(broken(format!("an inconsistency ({})", said.unwrap_or("no message"))))
-        }
-    }
-}
-
-fn read_count(dir: &Path, engine: &sled::Db) -> Result<Option<u64>, StoreError> {
-    let read = || engine.get(record::meta_key(COUNT_NAME));
-    let Some(head) = guarded(dir, "reading the count of flushes", None, read)? else {
+fn read_count(dir: &Path, engine: &Engine) -> Result<Option<u64>, StoreError> {
+    let Some(head) = engine.get(&record::meta_key(COUNT_NAME), None)? else {
         return Ok(None);
     };
     match record::decode_head(COUNT_NAME, &head) {
@@ -406,18 +343,6 @@ fn settle_mark(
         }
         None => Err(damaged(dir, "its acknowledgement mark is missing or unreadable")),
     }
-}
-
-fn damaged(dir: &Path, what: &str) -> StoreError {
-    StoreError::Damaged { key: None, reason: advice(dir, what) }
-}
-
-fn advice(dir: &Path, what: &str) -> String {
-    format!(
-        "{what} in {}; keep a copy of it, then start with an empty directory, or accept the loss, \
-         and fetch from peers before writing",
-        dir.display()
-    )
 }
 
 #[allow(clippy::disallowed_methods, reason = "only paces the mark; nothing that is stored depends on it")]

@@ -161,6 +161,6 @@ fn key() -> impl Strategy<Value = Vec<u8>> {
 
 /// Lengths around the point where sled's records are split, and far beyond.
 fn value() -> impl Strategy<Value = Value> {
-    let bytes = prop_oneof![4 => 0_usize..40, 2 => 7_650_usize..7_690, 1 => 15_000_usize..16_000, 1 => 40_000_usize..41_000];
+    let bytes = prop_oneof![4 => 0_usize..40, 2 => 5_090_usize..5_120, 1 => 10_000_usize..10_500, 1 => 40_000_usize..41_000];
     (any::<u8>(), bytes).prop_map(|(first, bytes)| Value { first, bytes })
 }

@@ -2,9 +2,9 @@
 //!
 //! A **head** under `HEAD_TAG + key` holds the value itself, or, if head and key would exceed
 //! [`SLED_ENTRY_BYTES_MAX`], the length and the digest of a value that is split into **pieces**
-//! under `PIECE_TAG + key + number`. The tags keep pieces out of the range of the heads, so a scan
-//! of the heads is a scan of the records. Keys have at most 1 KiB and the number has two bytes, so
-//! a piece's key belongs to exactly one record.
+//! under `PIECE_TAG + digest of the key + number`. The tags keep pieces out of the range of the
+//! heads, so a scan of the heads is a scan of the records. Pieces have short keys because sled's
+//! index pages hold up to 256 keys: with long ones they outgrow its log as large entries do.
 //!
 //! Every head starts with eight bytes of BLAKE3 over its key, its kind and its payload; a split
 //! value is checked against its whole digest. These bytes are on disk: changing them is a new
@@ -14,10 +14,12 @@ use super::super::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 
 /// Most bytes of key and value that one sled entry may have.
 ///
-/// Sled writes pages of up to some 20 entries, and moves a page above a quarter of its segment to
-/// a file of its own, which no flush of ours would sync. At 7.5 KiB an entry, even 32 entries
-/// stay below a quarter of the 1 MiB segments that we choose.
-pub(super) const SLED_ENTRY_BYTES_MAX: usize = 7_680;
+/// Sled moves a page above a quarter of its 512 KiB segments, 131,052 bytes, to a file of its own.
+/// A page holds up to 17 entries before it is split, and a few more when sparse neighbours are
+/// merged into it: with entries of 7,680 bytes, puts and deletes in random order filled `blobs/`.
+/// At this size 25 entries stay in the log. (Hundreds of keys above 480 bytes still make index
+/// pages that do not; a flush syncs those too, at the price of a file each.)
+pub(super) const SLED_ENTRY_BYTES_MAX: usize = 5_120;
 
 /// First byte of the keys of our own bookkeeping.
 const META_TAG: u8 = 0;
@@ -29,6 +31,13 @@ const KIND_SPLIT: u8 = 1;
 
 const CHECKSUM_BYTES: usize = 8;
 const DIGEST_BYTES: usize = 32;
+
+/// Bytes of the digest of a key in the keys of its pieces: enough that no two keys share pieces.
+const PIECE_DIGEST_BYTES: usize = 16;
+
+/// Bytes of a value in each of its pieces but the last; part of the format.
+const PIECE_BYTES: usize = SLED_ENTRY_BYTES_MAX - 1 - PIECE_DIGEST_BYTES - 2;
+
 const HEAD_PREFIX_BYTES: usize = CHECKSUM_BYTES + 1;
 
 /// What a head says about its value.
@@ -62,7 +71,8 @@ pub(super) fn key_of_head(sled_key: &[u8]) -> Option<&[u8]> {
 
 /// Sled's key of one piece of a split value.
 pub(super) fn piece_key(key: &[u8], number: u16) -> Vec<u8> {
-    [&[PIECE_TAG], key, &number.to_be_bytes()].concat()
+    let digest = blake3::hash(key);
+    [&[PIECE_TAG], &digest.as_bytes()[..PIECE_DIGEST_BYTES], &number.to_be_bytes()].concat()
 }
 
 /// Lays out a value: its head, and the pieces if it has to be split.
@@ -77,7 +87,7 @@ pub(super) fn encode<'a>(key: &[u8], value: &'a [u8]) -> (Vec<u8>, impl ExactSiz
         encode_head(key, KIND_WHOLE, value)
     };
     let in_pieces = if split { value } else { &[] };
-    (head, in_pieces.chunks(piece_bytes(key)))
+    (head, in_pieces.chunks(PIECE_BYTES))
 }
 
 /// Reads a head back; `None` if it does not match its checksum or its layout.
@@ -99,15 +109,10 @@ pub(super) fn decode_head<'a>(key: &[u8], head: &'a [u8]) -> Option<Head<'a>> {
     }
 }
 
-/// Returns how many pieces a split value of `bytes` under `key` has.
-pub(super) fn pieces(key: &[u8], bytes: usize) -> u16 {
-    let pieces = bytes.div_ceil(piece_bytes(key));
-    u16::try_from(pieces).expect("the largest value has fewer than 1,300 pieces")
-}
-
-/// Bytes of a value in each of its pieces but the last; part of the format.
-fn piece_bytes(key: &[u8]) -> usize {
-    SLED_ENTRY_BYTES_MAX - 1 - 2 - key.len()
+/// Returns how many pieces a split value of `bytes` has.
+pub(super) fn pieces(bytes: usize) -> u16 {
+    let pieces = bytes.div_ceil(PIECE_BYTES);
+    u16::try_from(pieces).expect("the largest value has fewer than 1,700 pieces")
 }
 
 fn encode_head(key: &[u8], kind: u8, payload: &[u8]) -> Vec<u8> {
@@ -137,7 +142,7 @@ mod tests {
     fn no_entry_exceeds_what_sled_keeps_in_its_log() {
         for key_bytes in [0, 1, 500, KEY_BYTES_MAX] {
             let key = vec![b'k'; key_bytes];
-            for value_bytes in [0, 1, 6_000, 7_600, 7_669, 7_670, 7_671, 7_680, 50_000, VALUE_BYTES_MAX] {
+            for value_bytes in [0, 1, 4_000, 5_109, 5_110, 5_111, 5_120, 8_192, 50_000, VALUE_BYTES_MAX] {
                 let value = vec![7; value_bytes];
                 let (head, value_pieces) = encode(&key, &value);
                 assert!(head_key(&key).len() + head.len() <= SLED_ENTRY_BYTES_MAX);
@@ -148,7 +153,7 @@ mod tests {
                     Head::Split { bytes, digest } => {
                         assert_eq!(bytes, value_bytes);
                         assert_eq!(digest, *blake3::hash(&value).as_bytes());
-                        assert_eq!(value_pieces.len(), usize::from(pieces(&key, bytes)));
+                        assert_eq!(value_pieces.len(), usize::from(pieces(bytes)));
                         let key_bytes = piece_key(&key, 0).len();
                         assert!(
                             value_pieces.map(|piece| key_bytes + piece.len()).max().unwrap()
