@@ -1,2 +1,3 @@
 //! Nodes.
 pub mod api;
+pub mod identity;

@@ -1,0 +1,298 @@
+//! Kubeconfigs: the one that a data directory holds for its local operator, and reading any.
+//!
+//! Written as JSON, which is YAML that kubectl reads. Reading takes JSON; a caller with a YAML parser
+//! hands the parsed document to [`parse_kubeconfig`].
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use super::{NodeIdentity, Role, files, pem};
+
+/// The name of a data directory's own kubeconfig.
+pub const ADMIN_KUBECONFIG: &str = "admin.kubeconfig";
+/// Largest kubeconfig, in bytes.
+const KUBECONFIG_BYTES_MAX: u64 = 4 * 1_024 * 1_024;
+/// The namespace of a context that names none.
+const DEFAULT_NAMESPACE: &str = "default";
+
+/// How to reach an API, from one context of a kubeconfig.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ClientConfig {
+    /// The API's URL.
+    pub server: String,
+    /// The certificates to trust, in PEM.
+    pub ca_pem: String,
+    /// The client's certificates (leaf first), in PEM.
+    pub client_cert_pem: Option<String>,
+    /// The client's private key, in PEM.
+    pub client_key_pem: Option<String>,
+    /// The client's bearer token.
+    pub token: Option<String>,
+    /// The namespace to work in.
+    pub namespace: String,
+}
+
+/// Why a kubeconfig could not be written or read. What was there before is still there.
+#[derive(Debug, thiserror::Error)]
+pub enum KubeconfigError {
+    /// The file, or one that it refers to, cannot be read or written.
+    #[error("{}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Larger than any kubeconfig.
+    #[error("{} has {bytes} bytes, at most {KUBECONFIG_BYTES_MAX} are read", path.display())]
+    TooLarge {
+        /// Which.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+    },
+    /// Not JSON.
+    #[error("{} is not a kubeconfig in JSON", path.display())]
+    Syntax {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// No context was asked for, and the file has no current one.
+    #[error("kubeconfig has no current context: name one with --context")]
+    NoContext,
+    /// Something that the context refers to is not there.
+    #[error("kubeconfig has no {section} {name:?}")]
+    Absent {
+        /// `context`, `cluster` or `user`.
+        section: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// A value is missing or not what it should be.
+    #[error("kubeconfig: {section} {name:?}: {key}: {problem}")]
+    Value {
+        /// `context`, `cluster` or `user`.
+        section: &'static str,
+        /// Its name.
+        name: String,
+        /// Which key.
+        key: &'static str,
+        /// What is wrong.
+        problem: &'static str,
+    },
+}
+
+/// The context of a node's own kubeconfig.
+pub fn admin_context(node: &NodeIdentity) -> String {
+    format!("driftless-{}", node.display_name())
+}
+
+/// Writes `admin.kubeconfig` (0600) for the local operator; gives its path. Durable when this returns.
+pub fn write_admin_kubeconfig(
+    dir: &Path,
+    node: &NodeIdentity,
+    server_url: &str,
+) -> Result<PathBuf, KubeconfigError> {
+    let path = dir.join(ADMIN_KUBECONFIG);
+    let name = admin_context(node);
+    let namespace = match &node.role {
+        Role::Hub { .. } => DEFAULT_NAMESPACE,
+        Role::Edge { namespace, .. } => namespace,
+    };
+    let config = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "preferences": {},
+        "clusters": [{ "name": name, "cluster": {
+            "server": server_url,
+            "certificate-authority-data": STANDARD.encode(node.root_pem()),
+        }}],
+        "users": [{ "name": name, "user": {
+            "client-certificate-data": STANDARD.encode(pem::encode_certificates(&node.operator.chain)),
+            "client-key-data": STANDARD.encode(node.operator.key.to_pem()),
+        }}],
+        "contexts": [{ "name": name, "context": { "cluster": name, "user": name, "namespace": namespace }}],
+        "current-context": name,
+    });
+    let text = format!("{config:#}\n");
+    match files::write_private(&path, text.as_bytes()) {
+        Ok(()) => Ok(path),
+        Err(source) => Err(KubeconfigError::File { path, source }),
+    }
+}
+
+/// Reads a context (or the current one) of a kubeconfig in JSON.
+pub fn read_kubeconfig(path: &Path, context: Option<&str>) -> Result<ClientConfig, KubeconfigError> {
+    let text = read(path)?;
+    let config = serde_json::from_slice(&text)
+        .map_err(|source| KubeconfigError::Syntax { path: path.to_owned(), source })?;
+    parse_kubeconfig(&config, path.parent().unwrap_or(Path::new("")), context)
+}
+
+/// Takes a context (or the current one) out of a kubeconfig; files that it names are read relative to `base`.
+pub fn parse_kubeconfig(
+    config: &Value,
+    base: &Path,
+    context: Option<&str>,
+) -> Result<ClientConfig, KubeconfigError> {
+    let current = config["current-context"].as_str().filter(|name| !name.is_empty());
+    let context = context.or(current).ok_or(KubeconfigError::NoContext)?;
+    let context = Entry::find(config, "contexts", "context", context)?;
+    let cluster = Entry::find(config, "clusters", "cluster", context.required("cluster")?)?;
+    let user = Entry::find(config, "users", "user", context.required("user")?)?;
+    let ca_pem = cluster.content("certificate-authority-data", "certificate-authority", base)?;
+    Ok(ClientConfig {
+        server: cluster.required("server")?.to_owned(),
+        ca_pem: ca_pem.ok_or_else(|| cluster.error("certificate-authority-data", "is missing"))?,
+        client_cert_pem: user.content("client-certificate-data", "client-certificate", base)?,
+        client_key_pem: user.content("client-key-data", "client-key", base)?,
+        token: user.text("token")?.map(str::to_owned),
+        namespace: context.text("namespace")?.unwrap_or(DEFAULT_NAMESPACE).to_owned(),
+    })
+}
+
+impl std::fmt::Debug for ClientConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { server, namespace, .. } = self;
+        f.debug_struct("ClientConfig")
+            .field("server", server)
+            .field("namespace", namespace)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A named entry of one of the three lists.
+struct Entry<'a> {
+    section: &'static str,
+    name: &'a str,
+    value: &'a Value,
+}
+
+impl<'a> Entry<'a> {
+    fn find(
+        config: &'a Value,
+        list: &str,
+        section: &'static str,
+        name: &'a str,
+    ) -> Result<Self, KubeconfigError> {
+        let entries = config[list].as_array().map_or(&[][..], Vec::as_slice);
+        match entries.iter().find(|entry| entry["name"] == *name) {
+            Some(entry) => Ok(Self { section, name, value: &entry[section] }),
+            None => Err(KubeconfigError::Absent { section, name: name.to_owned() }),
+        }
+    }
+
+    fn text(&self, key: &'static str) -> Result<Option<&'a str>, KubeconfigError> {
+        match &self.value[key] {
+            Value::Null => Ok(None),
+            Value::String(text) if text.is_empty() => Ok(None),
+            Value::String(text) => Ok(Some(text)),
+            _ => Err(self.error(key, "is not text")),
+        }
+    }
+
+    fn required(&self, key: &'static str) -> Result<&'a str, KubeconfigError> {
+        self.text(key)?.ok_or_else(|| self.error(key, "is missing"))
+    }
+
+    /// PEM that stands in the entry in base64, or in a file that it names.
+    fn content(
+        &self,
+        data: &'static str,
+        file: &'static str,
+        base: &Path,
+    ) -> Result<Option<String>, KubeconfigError> {
+        let bytes = match (self.text(data)?, self.text(file)?) {
+            (Some(text), _) => STANDARD.decode(text).map_err(|_| self.error(data, "is not base64"))?,
+            (None, Some(path)) => read(&base.join(path))?,
+            (None, None) => return Ok(None),
+        };
+        String::from_utf8(bytes).map(Some).map_err(|_| self.error(data, "is not PEM"))
+    }
+
+    fn error(&self, key: &'static str, problem: &'static str) -> KubeconfigError {
+        KubeconfigError::Value { section: self.section, name: self.name.to_owned(), key, problem }
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, KubeconfigError> {
+    let file_error = |source| KubeconfigError::File { path: path.to_owned(), source };
+    let bytes = fs::metadata(path).map_err(file_error)?.len();
+    if bytes > KUBECONFIG_BYTES_MAX {
+        return Err(KubeconfigError::TooLarge { path: path.to_owned(), bytes });
+    }
+    fs::read(path).map_err(file_error)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const NOW: u64 = 1_790_000_000;
+
+    #[test]
+    fn the_local_operators_kubeconfig_reads_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let hub = NodeIdentity::create_fleet(dir.path(), "eu-1", "eu", &[], NOW).unwrap();
+        let path = write_admin_kubeconfig(dir.path(), &hub, "https://127.0.0.1:7421").unwrap();
+        assert_eq!(path, dir.path().join("admin.kubeconfig"));
+        assert!(!files::is_shared(&path).unwrap());
+        let read = read_kubeconfig(&path, None).unwrap();
+        assert_eq!(read, read_kubeconfig(&path, Some("driftless-eu-1")).unwrap());
+        assert_eq!((read.server.as_str(), read.namespace.as_str()), ("https://127.0.0.1:7421", "default"));
+        assert_eq!(read.ca_pem, hub.root_pem());
+        assert_eq!(read.client_cert_pem.as_deref(), Some(&*pem::encode_certificates(&hub.operator.chain)));
+        assert_eq!(read.client_key_pem, Some(hub.operator.key.to_pem()));
+        assert!(!format!("{read:?}").contains("PRIVATE"));
+        assert!(matches!(
+            read_kubeconfig(&path, Some("prod")),
+            Err(KubeconfigError::Absent { section: "context", .. })
+        ));
+    }
+
+    #[test]
+    fn files_and_tokens_are_read_too() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("ca.pem"), "the authority").unwrap();
+        let config = json!({
+            "current-context": "",
+            "contexts": [{ "name": "c", "context": { "cluster": "k", "user": "u", "namespace": "acme" } }],
+            "clusters": [{ "name": "k", "cluster": { "server": "https://h", "certificate-authority": "ca.pem" } }],
+            "users": [{ "name": "u", "user": { "token": "t" } }],
+        });
+        let read = parse_kubeconfig(&config, dir.path(), Some("c")).unwrap();
+        assert_eq!((read.ca_pem.as_str(), read.namespace.as_str()), ("the authority", "acme"));
+        assert_eq!((read.token.as_deref(), read.client_cert_pem), (Some("t"), None));
+        assert!(matches!(parse_kubeconfig(&config, dir.path(), None), Err(KubeconfigError::NoContext)));
+    }
+
+    #[test]
+    fn damage_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let hub = NodeIdentity::create_fleet(dir.path(), "eu-1", "eu", &[], NOW).unwrap();
+        let path = write_admin_kubeconfig(dir.path(), &hub, "https://127.0.0.1:7421").unwrap();
+        let whole: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        for (pointer, value, message) in [
+            ("/contexts/0/context/user", json!("x"), "no user \"x\""),
+            ("/contexts/0/context/cluster", json!(null), "cluster: is missing"),
+            ("/clusters/0/cluster/server", json!(7), "server: is not text"),
+            ("/clusters/0/cluster/certificate-authority-data", json!("%"), "is not base64"),
+            ("/users/0/user", json!({ "client-key": "absent.key" }), "absent.key"),
+        ] {
+            let mut config = whole.clone();
+            *config.pointer_mut(pointer).unwrap() = value;
+            let error = parse_kubeconfig(&config, dir.path(), None).unwrap_err();
+            assert!(error.to_string().contains(message), "{error}");
+        }
+        fs::write(&path, "- not: json").unwrap();
+        assert!(matches!(read_kubeconfig(&path, None), Err(KubeconfigError::Syntax { .. })));
+    }
+}
