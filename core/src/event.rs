@@ -301,7 +301,7 @@ pub fn is_pointer(path: &str) -> bool {
 
 /// Whether `text` is one JSON value that a register may hold: no non-empty map at the top, nothing
 /// nested deeper than [`DEPTH_MAX`].
-fn is_register_value(text: &str) -> bool {
+pub(crate) fn is_register_value(text: &str) -> bool {
     nesting(text) <= DEPTH_MAX
         && serde_json::from_str::<Value>(text)
             .is_ok_and(|value| value.as_object().is_none_or(serde_json::Map::is_empty))
