@@ -43,10 +43,10 @@ pub const BATCH_BYTES_MAX: usize = 16 << 20;
 /// all. What was applied but not flushed may survive a crash (an adapter may write in the
 /// background), but then everything that was applied before it survives too.
 ///
-/// A broken limit ([`StoreError::KeyTooLong`] and its like) leaves the store as it was. Any other
-/// failure of [`apply`](Store::apply) or [`flush`](Store::flush) poisons the store: memory and
-/// disk can no longer be told apart, so every later call fails with [`StoreError::Poisoned`]
-/// until the store is opened anew.
+/// A broken limit ([`StoreError::KeyTooLong`] and its like), and damage in what a batch is to
+/// replace, leave the store as it was. Any other failure of [`apply`](Store::apply) or
+/// [`flush`](Store::flush) poisons the store: memory and disk can no longer be told apart, so
+/// every later call fails with [`StoreError::Poisoned`] until the store is opened anew.
 pub trait Store: Send + 'static {
     /// Returns the value of a key, or `None` if there is none.
     ///

@@ -15,8 +15,9 @@
 //! - **Ownership.** A format record and a lock (`disk/directory.rs`).
 //!
 //! Not detected here: damage that makes sled forget single pages, so that records read as absent
-//! or as an older version of themselves. Chains and the comparison with peers above this module
-//! notice those.
+//! or as an older version of themselves. A flipped bit can do that, and so can a loss of power on
+//! a device that reorders writes, when sled has just reused the place of a page that it moved.
+//! Chains and the comparison with peers above this module notice those.
 
 mod directory;
 mod engine;
@@ -257,12 +258,12 @@ impl Store for SledStore {
         if batch.is_empty() {
             return Ok(());
         }
+        let mut changes = sled::Batch::default();
+        for (key, value) in batch.changes() {
+            self.change(&mut changes, key, value)?;
+        }
+        drop(batch);
         self.poisoning(|store| {
-            let mut changes = sled::Batch::default();
-            for (key, value) in batch.changes() {
-                store.change(&mut changes, key, value)?;
-            }
-            drop(batch);
             store.unflushed = true;
             store.engine.apply(changes)
         })

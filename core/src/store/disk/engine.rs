@@ -151,6 +151,7 @@ fn guarded<T>(
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(sled::Error::Io(source))) => Err(io_error(during, dir)(source)),
+        Ok(Err(sled::Error::Corruption { at, .. })) => Err(broken(format!("corrupted entries at {at:?}"))),
         Ok(Err(error)) => Err(broken(error.to_string())),
         Err(panic) => {
             let said = panic.downcast_ref::<String>().map(String::as_str);

@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 
 use tempfile::TempDir;
 
@@ -194,6 +195,55 @@ fn a_store_that_was_never_closed_opens_again() {
     drop(store);
 
     assert_filled(&open(image.path()).unwrap(), 20);
+}
+
+#[test]
+fn the_mark_follows_the_flushes_of_a_running_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = SledOptions { mark_every: Duration::ZERO, ..SledOptions::default() };
+    let mut store = SledStore::open(dir.path(), options).unwrap();
+    for number in 0..20 {
+        put(&mut store, &format!("till-{number}"), &value(number));
+        store.flush().unwrap();
+    }
+    let image = copy(dir.path());
+    assert_filled(&open(image.path()).unwrap(), 20);
+
+    let image = copy(dir.path());
+    let log = File::options().write(true).open(image.path().join(LOG_FILE)).unwrap();
+    log.set_len(0).unwrap();
+    let refused = open(image.path()).unwrap_err().to_string();
+
+    assert!(refused.contains("20 acknowledged flushes are missing"), "{refused}");
+}
+
+/// A page that the engine can not read stops what needs it and nothing else.
+#[test]
+fn damage_below_an_open_store_does_not_poison_it() {
+    let dir = filled_store(120);
+    let options = SledOptions { cache_bytes: 1 << 18, ..SledOptions::default() };
+    let mut store = SledStore::open(dir.path(), options).unwrap();
+    let log = fs::read(dir.path().join(LOG_FILE)).unwrap();
+    let needle = value(30);
+    let copies = log.windows(needle.len()).enumerate().filter(|(_, window)| **window == needle);
+    let file = File::options().write(true).open(dir.path().join(LOG_FILE)).unwrap();
+    for (at, _) in copies {
+        file.write_all_at(b"x", at as u64).unwrap();
+    }
+
+    let failure = store.get(b"till-30").unwrap_err();
+    assert!(
+        matches!(&failure, StoreError::Damaged { key: Some(key), .. } if key == b"till-30"),
+        "{failure:?}"
+    );
+    let mut batch = Batch::default();
+    batch.put("till-30", "fetched from a peer");
+    let refused = store.apply(batch);
+    assert!(matches!(refused, Err(StoreError::Damaged { .. })), "{refused:?}");
+
+    assert_eq!(store.get(b"till-0").unwrap().unwrap(), value(0));
+    put(&mut store, "till-0", b"still usable");
+    store.flush().unwrap();
 }
 
 /// Opens stores with single bits flipped, with and without sled's snapshot file.
