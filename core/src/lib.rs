@@ -4,13 +4,19 @@
 //! set. This crate holds the set ([`event`], [`group`], [`vector`]) and what follows from it. It knows
 //! nothing of networks, clocks or files, except for the store adapter that keeps it on disk.
 
+pub mod authority;
 pub mod checkpoint;
 pub mod document;
 pub mod event;
 pub mod group;
 pub mod ids;
+pub mod log;
 pub mod name;
+pub mod owner;
+pub mod replica;
+pub mod schema;
 pub mod store;
+pub mod testing;
 pub mod vector;
 pub mod view;
 pub mod wire;

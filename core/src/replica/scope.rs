@@ -1,0 +1,174 @@
+//! What a replica knows of one scope: its vector, its documents, what checkpoints cover in it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::authority::{Enrolment, Standing};
+use crate::event::ChainId;
+use crate::group::Gap;
+use crate::ids::{Author, Digest};
+use crate::name::{Document, Kind, NameError, Scope};
+use crate::store::StoreError;
+use crate::vector::{Head, Vector};
+
+/// Labels of a document.
+pub type Labels = BTreeMap<String, String>;
+
+/// Most gaps of one scope that wait for the record that proves them.
+const PENDING_GAPS_MAX: usize = 256;
+/// Version of the encoding of a scope's record.
+const RECORD_VERSION: u8 = 1;
+
+/// What lists and watches need of a document without reading it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DocumentEntry {
+    /// Position of the last event executed.
+    pub(crate) version: u64,
+    pub(crate) deleted: bool,
+    pub(crate) conflicts: u32,
+    pub(crate) labels: Arc<Labels>,
+}
+
+/// The last `author_seq` of each chain that a document's checkpoint covers.
+pub(crate) type Covered = BTreeMap<ChainId, u64>;
+
+/// One scope. `vector` is what was staged, `durable` what was committed.
+#[derive(Debug, Default)]
+pub(crate) struct ScopeState {
+    pub(crate) vector: Vector,
+    pub(crate) durable: Vector,
+    pub(crate) digest: Digest,
+    /// Position up to which the tail was settled.
+    pub(crate) settled: u64,
+    pub(crate) documents: BTreeMap<(Kind, String), DocumentEntry>,
+    pub(crate) enrolled: Vec<(Author, Enrolment)>,
+    pub(crate) revoked: Vec<(Author, Standing)>,
+    pub(crate) covered: BTreeMap<(Kind, String), Covered>,
+    /// Checkpoints since covered events were last dropped.
+    pub(crate) checkpoints: u32,
+    /// Gaps that were told of and that no record has proven yet.
+    pub(crate) pending_gaps: BTreeMap<ChainId, Gap>,
+}
+
+/// The stored form of a scope.
+#[derive(Serialize, Deserialize)]
+struct ScopeRecord {
+    settled: u64,
+    vector: Vec<(ChainId, Head)>,
+    documents: Vec<(Kind, String, DocumentEntry)>,
+    enrolled: Vec<(Author, Enrolment)>,
+    revoked: Vec<(Author, Standing)>,
+    covered: Vec<(Kind, String, Covered)>,
+    checkpoints: u32,
+}
+
+impl ScopeState {
+    /// Makes what was staged the durable state.
+    pub(crate) fn commit(&mut self) {
+        self.durable = self.vector.clone();
+        self.digest = self.durable.digest();
+    }
+
+    /// Whether some checkpoint covers the events of a chain up to `seq`.
+    pub(crate) fn is_covered(&self, chain: &ChainId, seq: u64) -> bool {
+        self.covered.values().any(|covered| covered.get(chain).is_some_and(|last| *last >= seq))
+    }
+
+    /// Remembers a gap until a record proves it; the oldest chain's is dropped at the limit, to be
+    /// told of again in a later session.
+    pub(crate) fn hold_gap(&mut self, gap: Gap) {
+        self.pending_gaps.insert(gap.chain, gap);
+        if self.pending_gaps.len() > PENDING_GAPS_MAX {
+            self.pending_gaps.pop_first();
+        }
+    }
+
+    /// The encoding for the store, as of `settled`; every document in it has to be stored as well.
+    pub(crate) fn encode(&self, settled: u64) -> Result<Vec<u8>, StoreError> {
+        let record = ScopeRecord {
+            settled,
+            vector: self.vector.iter().collect(),
+            documents: flat(&self.documents),
+            enrolled: self.enrolled.clone(),
+            revoked: self.revoked.clone(),
+            covered: flat(&self.covered),
+            checkpoints: self.checkpoints,
+        };
+        encode_record(RECORD_VERSION, &record)
+    }
+
+    /// Reads a stored scope.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
+        let record: ScopeRecord = decode_record(RECORD_VERSION, bytes)?;
+        let vector: Vector = record.vector.into_iter().collect();
+        Ok(Self {
+            durable: vector.clone(),
+            digest: vector.digest(),
+            vector,
+            settled: record.settled,
+            documents: nested(record.documents),
+            enrolled: record.enrolled,
+            revoked: record.revoked,
+            covered: nested(record.covered),
+            checkpoints: record.checkpoints,
+            pending_gaps: BTreeMap::new(),
+        })
+    }
+}
+
+fn flat<T: Clone>(map: &BTreeMap<(Kind, String), T>) -> Vec<(Kind, String, T)> {
+    map.iter().map(|((kind, name), value)| (*kind, name.clone(), value.clone())).collect()
+}
+
+fn nested<T>(rows: Vec<(Kind, String, T)>) -> BTreeMap<(Kind, String), T> {
+    rows.into_iter().map(|(kind, name, value)| ((kind, name), value)).collect()
+}
+
+/// A version byte and bincode.
+pub(crate) fn encode_record<T: Serialize>(version: u8, record: &T) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = vec![version];
+    bincode::serialize_into(&mut bytes, record).map_err(|error| StoreError::Damaged {
+        key: None,
+        reason: format!("cannot encode a record: {error}"),
+    })?;
+    Ok(bytes)
+}
+
+/// Reads what [`encode_record`] wrote, with no more memory than a few times its length.
+pub(crate) fn decode_record<T: for<'a> Deserialize<'a>>(version: u8, bytes: &[u8]) -> Result<T, StoreError> {
+    use bincode::Options as _;
+    let damaged = |reason: String| StoreError::Damaged { key: None, reason };
+    let (found, body) = bytes.split_first().ok_or_else(|| damaged("an empty record".to_owned()))?;
+    if *found != version {
+        return Err(damaged(format!("a record of version {found}; this software reads {version}")));
+    }
+    bincode::DefaultOptions::new()
+        .with_fixint_encoding()
+        .with_limit(64 << 20)
+        .deserialize(body)
+        .map_err(|error| damaged(format!("a record cannot be read: {error}")))
+}
+
+/// The document of a scope with this kind and name.
+pub(crate) fn document_in(scope: &Scope, kind: Kind, name: &str) -> Result<Document, NameError> {
+    let namespace = match scope {
+        Scope::Fleet => "",
+        Scope::Profiles { namespace } | Scope::Site { namespace, .. } | Scope::Catalog { namespace, .. } => {
+            namespace
+        }
+    };
+    Document::new(kind, namespace, name)
+}
+
+/// Key of a scope's record.
+pub(crate) fn scope_key(scope: &Scope) -> Vec<u8> {
+    [b"s", scope.to_string().as_bytes()].concat()
+}
+
+/// Key of a document's record.
+pub(crate) fn document_key(document: &Document) -> Vec<u8> {
+    let scope = document.scope().to_string();
+    [b"d", scope.as_bytes(), &[0, document.kind() as u8], document.name().as_bytes()].concat()
+}

@@ -1,0 +1,295 @@
+#![allow(clippy::unwrap_used)]
+use serde_json::{Value, json};
+
+use super::*;
+use crate::name::Kind;
+use crate::store::MemoryStore;
+use crate::testing::{author, carry, enrolled, open, put};
+
+const HUB_A: u16 = 1;
+const HUB_B: u16 = 2;
+const EDGE: u16 = 3;
+
+/// Two hubs and an edge of one site, all holding the enrolments.
+fn fleet() -> (Replica<MemoryStore>, Replica<MemoryStore>, Replica<MemoryStore>) {
+    let authority = enrolled(&[("hub-a", HUB_A), ("hub-b", HUB_B)], &[("acme", "store-17", EDGE)]);
+    let mut nodes = [HUB_A, HUB_B, EDGE].map(|number| open(MemoryStore::new(), number, u64::from(number)));
+    nodes.iter_mut().for_each(|node| {
+        carry(&authority, node);
+    });
+    nodes.into()
+}
+
+fn profile() -> Value {
+    json!({"spec": {"priority": 100, "selector": {"matchAll": true}, "values": {"pos": {"replicas": 2}}}})
+}
+
+fn document(kind: Kind, name: &str) -> Document {
+    Document::new(kind, "acme", name).unwrap()
+}
+
+fn patch<S: Store>(node: &mut Replica<S>, name: &str, patch: Value) {
+    let document = document(Kind::Profile, name);
+    node.write(Write::new(document, ChangeRequest::MergePatch(patch), "ann", 1)).unwrap();
+    node.commit().unwrap();
+}
+
+fn value<S: Store>(node: &Replica<S>, name: &str, pointer: &str) -> Value {
+    let view = node.get(&document(Kind::Profile, name)).unwrap().unwrap();
+    view.resource.pointer(pointer).cloned().unwrap_or(Value::Null)
+}
+
+fn same<A: Store, B: Store>(a: &Replica<A>, b: &Replica<B>) {
+    assert_eq!(a.scopes().collect::<Vec<_>>(), b.scopes().collect::<Vec<_>>());
+    for scope in a.scopes() {
+        assert_eq!(a.digest(scope), b.digest(scope), "{scope}");
+    }
+    for (scope, state) in &a.scopes {
+        for (kind, name) in state.documents.keys() {
+            let document = document_in(scope, *kind, name).unwrap();
+            assert_eq!(a.state(&document).unwrap(), b.state(&document).unwrap(), "{document}");
+        }
+    }
+}
+
+#[test]
+fn what_one_hub_writes_the_other_and_the_edge_hold() {
+    let (mut a, mut b, mut edge) = fleet();
+    put(&mut a, Kind::Profile, "acme", "store-base", profile());
+    assert!(a.get(&document(Kind::Profile, "store-base")).unwrap().is_some());
+    assert_eq!(a.vector(&document(Kind::Profile, "store-base").scope()).events(), 0, "staged is not shown");
+    a.commit().unwrap();
+    carry(&a, &mut b);
+    carry(&b, &mut edge);
+    assert_eq!(value(&edge, "store-base", "/spec/values/pos/replicas"), json!(2));
+    same(&a, &b);
+    same(&b, &edge);
+    assert_eq!(carry(&a, &mut b).accepted, 0);
+}
+
+#[test]
+fn partitioned_hubs_keep_both_fields_and_list_the_loser_of_one() {
+    let (mut a, mut b, _) = fleet();
+    put(&mut a, Kind::Profile, "acme", "store-base", profile());
+    a.commit().unwrap();
+    carry(&a, &mut b);
+    patch(&mut a, "store-base", json!({"spec": {"values": {"pos": {"replicas": 3}, "dns": "x"}}}));
+    patch(&mut b, "store-base", json!({"spec": {"values": {"pos": {"replicas": 4}, "net": "y"}}}));
+    carry(&a, &mut b);
+    carry(&b, &mut a);
+    same(&a, &b);
+    assert_eq!(value(&a, "store-base", "/spec/values/dns"), json!("x"));
+    assert_eq!(value(&a, "store-base", "/spec/values/net"), json!("y"));
+    let conflicts = a.state(&document(Kind::Profile, "store-base")).unwrap().unwrap().conflicts();
+    assert_eq!(conflicts.len(), 1);
+    assert_eq!(conflicts[0].path, "/spec/values/pos/replicas");
+    assert_eq!(a.conflicted(), [document(Kind::Profile, "store-base")]);
+    let acknowledge = ChangeRequest::Acknowledge(vec![]);
+    a.write(Write::new(document(Kind::Profile, "store-base"), acknowledge, "ann", 2)).unwrap();
+    a.commit().unwrap();
+    carry(&a, &mut b);
+    assert!(b.conflicted().is_empty());
+    same(&a, &b);
+}
+
+#[test]
+fn a_replica_reopens_into_its_state_settled_or_not() {
+    let (mut a, mut b, _) = fleet();
+    for round in 0..20 {
+        put(&mut a, Kind::Profile, "acme", &format!("p-{}", round % 5), profile());
+        patch(&mut a, &format!("p-{}", round % 5), json!({"spec": {"values": {"round": round}}}));
+        if round == 10 {
+            a.settle().unwrap();
+        }
+    }
+    let store = a.store().fork();
+    let reopened = open(store, HUB_A, 77);
+    same(&a, &reopened);
+    assert_eq!(a.position(), reopened.position());
+    let labels = LabelSelector::new();
+    assert_eq!(reopened.list(Kind::Profile, Some("acme"), &labels).unwrap().len(), 5);
+    carry(&reopened, &mut b);
+    same(&reopened, &b);
+}
+
+#[test]
+fn what_was_not_committed_is_gone_after_a_crash_and_nothing_else() {
+    let (mut a, ..) = fleet();
+    put(&mut a, Kind::Profile, "acme", "kept", profile());
+    a.commit().unwrap();
+    put(&mut a, Kind::Profile, "acme", "lost", profile());
+    let reopened = open(a.store().fork(), HUB_A, 78);
+    assert!(reopened.get(&document(Kind::Profile, "kept")).unwrap().is_some());
+    assert!(reopened.get(&document(Kind::Profile, "lost")).unwrap().is_none());
+}
+
+#[test]
+fn a_foreign_write_is_void_everywhere_and_its_dependents_are_not_harmed() {
+    let (mut a, mut b, _) = fleet();
+    put(&mut a, Kind::Profile, "acme", "store-base", profile());
+    a.commit().unwrap();
+    // The edge's key writes a profile through a client that does not ask for permission.
+    let mut rogue = open(MemoryStore::new(), EDGE, 9);
+    carry(&a, &mut rogue);
+    rogue.authority.enrol(author(EDGE), crate::authority::Enrolment::Hub { name: "hub-a".into() });
+    patch(&mut rogue, "store-base", json!({"spec": {"values": {"pos": {"replicas": 99}}}}));
+    let merged = carry(&rogue, &mut a);
+    assert_eq!((merged.accepted, merged.void), (1, 1));
+    assert_eq!(value(&a, "store-base", "/spec/values/pos/replicas"), json!(2));
+    patch(&mut a, "store-base", json!({"spec": {"values": {"pos": {"replicas": 3}}}}));
+    carry(&a, &mut b);
+    assert_eq!(value(&b, "store-base", "/spec/values/pos/replicas"), json!(3));
+    same(&a, &b);
+    let history = b.history(&document(Kind::Profile, "store-base")).unwrap();
+    assert_eq!(history.iter().filter(|row| row.effect == Effect::Void).count(), 1);
+    let direct = Write::new(document(Kind::Machine, "store-17.m1"), ChangeRequest::Delete, "ann", 1);
+    assert!(matches!(a.write(direct), Err(WriteError::Forbidden(_))));
+}
+
+#[test]
+fn a_revocation_takes_back_what_does_not_stand() {
+    let (mut a, _, mut edge) = fleet();
+    put(&mut edge, Kind::Machine, "acme", "store-17.m1", json!({"spec": {"os": "linux"}}));
+    edge.commit().unwrap();
+    carry(&edge, &mut a);
+    let machine = document(Kind::Machine, "store-17.m1");
+    assert!(a.get(&machine).unwrap().is_some());
+    let mut authority = open(MemoryStore::new(), crate::testing::AUTHORITY, 5);
+    carry(&a, &mut authority);
+    put(&mut authority, Kind::Revocation, "", "r1", json!({"spec": {"key": author(EDGE).to_string()}}));
+    authority.commit().unwrap();
+    carry(&authority, &mut a);
+    assert!(a.get(&machine).unwrap().is_none());
+    assert!(authority.get(&machine).unwrap().is_none(), "the order of arrival does not matter");
+    same(&a, &authority);
+}
+
+#[test]
+fn a_checkpoint_drops_what_it_covers_and_a_newcomer_gets_the_rest() {
+    let (mut a, mut b, mut edge) = fleet();
+    for round in 0..100 {
+        put(&mut edge, Kind::Machine, "acme", "store-17.m1", json!({"spec": {"model": round.to_string()}}));
+        put(&mut edge, Kind::Machine, "acme", "store-17.m2", json!({"spec": {"model": round.to_string()}}));
+        edge.commit().unwrap();
+    }
+    carry(&edge, &mut a);
+    let machine = document(Kind::Machine, "store-17.m1");
+    edge.checkpoint(&machine, 1).unwrap().unwrap();
+    edge.commit().unwrap();
+    edge.settle().unwrap();
+    assert_eq!(edge.history(&machine).unwrap().len(), 1);
+    carry(&edge, &mut a);
+    carry(&edge, &mut b);
+    same(&edge, &b);
+    assert_eq!(edge.digest(&machine.scope()), a.digest(&machine.scope()));
+    assert_eq!(a.get(&machine).unwrap().unwrap().resource, b.get(&machine).unwrap().unwrap().resource);
+    put(&mut edge, Kind::Machine, "acme", "store-17.m1", json!({"spec": {"model": "after"}}));
+    edge.commit().unwrap();
+    carry(&edge, &mut b);
+    carry(&b, &mut a);
+    assert_eq!(a.get(&machine).unwrap().unwrap().resource, b.get(&machine).unwrap().unwrap().resource);
+    assert_eq!(edge.digest(&machine.scope()), a.digest(&machine.scope()));
+    let reopened = open(edge.store().fork(), EDGE, 99);
+    same(&reopened, &b);
+}
+
+#[test]
+fn restored_and_copied_disks_are_ordinary_concurrent_authors() {
+    let (mut a, _, mut edge) = fleet();
+    put(&mut edge, Kind::Machine, "acme", "store-17.m1", json!({"spec": {"model": "yesterday"}}));
+    edge.commit().unwrap();
+    let backup = edge.store().fork();
+    put(&mut edge, Kind::Machine, "acme", "store-17.m1", json!({"spec": {"model": "today"}}));
+    edge.commit().unwrap();
+    carry(&edge, &mut a);
+    let mut restored = open(backup, EDGE, 50);
+    put(&mut restored, Kind::Machine, "acme", "store-17.m2", json!({"spec": {"model": "restored"}}));
+    put(&mut restored, Kind::Machine, "acme", "store-17.m1", json!({"spec": {"os": "restored"}}));
+    restored.commit().unwrap();
+    carry(&restored, &mut a);
+    carry(&a, &mut restored);
+    same(&a, &restored);
+    carry(&a, &mut edge);
+    same(&a, &edge);
+    let view = a.get(&document(Kind::Machine, "store-17.m1")).unwrap().unwrap();
+    assert_eq!(view.resource.pointer("/spec/os"), Some(&json!("restored")));
+}
+
+#[test]
+fn a_second_event_at_one_place_is_refused_as_a_fork() {
+    let (mut a, _, mut edge) = fleet();
+    let mut twin = open(edge.store().fork(), EDGE, u64::from(EDGE));
+    put(&mut edge, Kind::Machine, "acme", "store-17.m1", json!({"spec": {"model": "one"}}));
+    put(&mut twin, Kind::Machine, "acme", "store-17.m1", json!({"spec": {"model": "two"}}));
+    edge.commit().unwrap();
+    twin.commit().unwrap();
+    carry(&edge, &mut a);
+    let scope = document(Kind::Site, "store-17").scope();
+    let read = twin.log(&scope, 0, usize::MAX).unwrap();
+    let last = read.entries.last().unwrap();
+    let merged = a.merge(&[&last.bytes]).unwrap();
+    assert_eq!(merged.refused.len(), 1);
+    assert_eq!(merged.refused[0].reason, RefusalReason::Fork);
+}
+
+#[test]
+fn what_cannot_be_taken_yet_is_wanted_and_what_is_wrong_ends_the_session() {
+    let (mut a, mut b, edge) = fleet();
+    put(&mut a, Kind::Profile, "acme", "p", profile());
+    a.commit().unwrap();
+    patch(&mut a, "p", json!({"spec": {"priority": 5}}));
+    let scope = document(Kind::Profile, "p").scope();
+    let entries = a.log(&scope, 0, usize::MAX).unwrap().entries;
+    let merged = b.merge(&[&entries[1].bytes]).unwrap();
+    assert!(matches!(merged.wanted[..], [Want::Chain { from_seq: 1, to_seq: 1, .. }]));
+    let mut stranger = open(MemoryStore::new(), 9, 9);
+    let merged = stranger.merge(&[&entries[0].bytes]).unwrap();
+    assert!(matches!(merged.wanted[..], [Want::Enrolment { .. }]));
+    let mut forged = entries[0].bytes.to_vec();
+    let last = forged.len() - 1;
+    forged[last] ^= 1;
+    assert!(matches!(b.merge(&[&forged]), Err(MergeError::Violation(ProtocolViolation::Signature(_)))));
+    assert!(matches!(
+        b.merge(&[b"\x01nonsense"]),
+        Err(MergeError::Violation(ProtocolViolation::Malformed(_)))
+    ));
+    assert_eq!(b.merge(&[&entries[0].bytes, &entries[1].bytes]).unwrap().accepted, 2);
+    b.commit().unwrap();
+    drop(edge);
+    same(&a, &b);
+}
+
+#[test]
+fn changes_are_told_in_order_and_only_when_durable() {
+    let (mut a, ..) = fleet();
+    let before = a.position();
+    put(&mut a, Kind::Profile, "acme", "p", profile());
+    assert!(a.changes(before, 10).unwrap().is_empty());
+    a.commit().unwrap();
+    let changes = a.changes(before, 10).unwrap();
+    assert_eq!(changes.len(), 1);
+    assert!(changes[0].created && !changes[0].deleted);
+    a.write(Write::new(document(Kind::Profile, "p"), ChangeRequest::Delete, "ann", 1)).unwrap();
+    a.commit().unwrap();
+    assert!(a.changes(changes[0].position, 10).unwrap()[0].deleted);
+    assert!(a.get(&document(Kind::Profile, "p")).unwrap().is_none());
+    put(&mut a, Kind::Profile, "acme", "p", profile());
+    a.commit().unwrap();
+    assert_eq!(a.state(&document(Kind::Profile, "p")).unwrap().unwrap().incarnation(), 2);
+}
+
+#[test]
+fn a_forgotten_scope_leaves_nothing_and_can_come_back() {
+    let (mut a, mut b, _) = fleet();
+    put(&mut a, Kind::Profile, "acme", "p", profile());
+    a.commit().unwrap();
+    carry(&a, &mut b);
+    let scope = document(Kind::Profile, "p").scope();
+    b.forget(&scope).unwrap();
+    assert!(b.get(&document(Kind::Profile, "p")).unwrap().is_none());
+    assert_eq!(b.scopes().filter(|held| **held == scope).count(), 0);
+    carry(&a, &mut b);
+    same(&a, &b);
+    let reopened = open(b.store().fork(), HUB_B, 60);
+    same(&a, &reopened);
+}
