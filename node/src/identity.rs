@@ -216,7 +216,12 @@ impl NodeIdentity {
     }
 
     /// Issues a credential for a person or a program: a new key, a certificate, and this hub's issuer.
+    ///
+    /// The key is to be handed over and forgotten; a hub keeps no keys of people.
     pub fn issue_operator(&self, name: &str, roles: &[String], now: u64) -> Result<Credential, IssueError> {
+        if roles.is_empty() {
+            return Err(IssueError::NoRole);
+        }
         let key = SecretKey::generate()?;
         let principal = Principal::User { name: name.to_owned() };
         let chain = self.issue(&principal, key.public(), roles, now)?;

@@ -54,6 +54,9 @@ pub enum IssueError {
     /// Roles and names end up in certificates as they are.
     #[error("{0:?} is not a name of lower-case letters, digits and '-' (63 characters)")]
     Name(String),
+    /// Somebody who may do nothing needs no certificate, and no role must not come to mean every role.
+    #[error("name at least one role")]
+    NoRole,
     /// This node may not sign certificates.
     #[error("this node is an edge, only hubs issue certificates")]
     NotAnIssuer,

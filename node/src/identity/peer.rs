@@ -6,6 +6,7 @@ use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 use super::key;
 use super::principal::{ParsePrincipalError, Principal};
+use crate::api::Caller;
 
 /// The holder of a certificate of this fleet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +107,19 @@ impl PeerIdentity {
             not_before: seconds(leaf.validity().not_before.timestamp()),
             not_after: seconds(leaf.validity().not_after.timestamp()),
         })
+    }
+}
+
+impl From<&PeerIdentity> for Caller {
+    /// The peer as a caller of the API.
+    fn from(peer: &PeerIdentity) -> Self {
+        let site = match &peer.principal {
+            Principal::Node { namespace, site, .. } | Principal::SiteOperator { namespace, site, .. } => {
+                Some((namespace.clone(), site.clone()))
+            }
+            Principal::Hub { .. } | Principal::User { .. } => None,
+        };
+        Self { name: peer.principal.to_string(), roles: peer.roles.clone(), site }
     }
 }
 

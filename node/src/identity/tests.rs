@@ -4,6 +4,7 @@ use super::*;
 
 mod disk;
 mod handshakes;
+mod quic;
 
 /// The TLS configurations read the wall clock, so these fleets live now.
 fn now() -> u64 {
@@ -25,7 +26,10 @@ fn certificates_are_renewed_in_their_last_third() {
     assert!(fleet.hub.authority.is_some());
     let mut edge = fleet.enrol_edge("store-1", "a", now);
     assert!(matches!(edge.renew_hub(&[], now), Err(IdentityError::Issue(IssueError::NotAnIssuer))));
-    assert!(matches!(edge.issue_operator("mia", &[], now), Err(IssueError::NotAnIssuer)));
+    assert!(matches!(
+        edge.issue_operator("mia", &[ADMIN_ROLE.to_owned()], now),
+        Err(IssueError::NotAnIssuer)
+    ));
 }
 
 #[test]
@@ -33,10 +37,12 @@ fn names_in_certificates_are_names() {
     let now = now();
     let fleet = Fleet::start(now);
     for name in ["", "Mia", "mia/admin", "a,b"] {
-        assert!(matches!(fleet.hub.issue_operator(name, &[], now), Err(IssueError::Name(_))), "{name}");
+        let admin = [ADMIN_ROLE.to_owned()];
+        assert!(matches!(fleet.hub.issue_operator(name, &admin, now), Err(IssueError::Name(_))), "{name}");
         let roles = [name.to_owned()];
         assert!(matches!(fleet.hub.issue_operator("mia", &roles, now), Err(IssueError::Name(_))), "{name}");
     }
+    assert!(matches!(fleet.hub.issue_operator("mia", &[], now), Err(IssueError::NoRole)));
     let dir = tempfile::tempdir().unwrap();
     assert!(NodeIdentity::create_fleet(dir.path(), "EU 1", "eu", &[], now).is_err());
 }

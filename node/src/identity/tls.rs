@@ -259,9 +259,14 @@ impl ApiCertificates {
     fn new(node: &NodeIdentity) -> Result<Self, TlsError> {
         let provider = provider();
         let own = CertifiedKey::from_der(node.chain.clone(), node.key.to_pkcs8_der(), &provider)?;
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
-        let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
-        let browser = CertifiedKey::from_der(vec![made.cert.into()], key, &provider)?;
+        let p256 = rcgen::KeyPair::generate()?;
+        let mut params = rcgen::CertificateParams::new(["localhost".to_owned()])?;
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        let name = format!("driftless {}", node.display_name());
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        let certificate = params.self_signed(&p256)?.into();
+        let key = PrivateKeyDer::Pkcs8(p256.serialize_der().into());
+        let browser = CertifiedKey::from_der(vec![certificate], key, &provider)?;
         Ok(Self { node: Arc::new(own), browser: Arc::new(browser) })
     }
 }
