@@ -29,6 +29,7 @@ mod kubeconfig;
 mod peer;
 mod pem;
 mod principal;
+mod renewal;
 mod resources;
 mod tls;
 mod token;
@@ -47,8 +48,8 @@ pub use self::authority::AuthorityError;
 pub use self::certificate::{IssueError, IssuingHub, LEAF_LIFETIME};
 pub use self::directory::IdentityError;
 pub use self::join::{
-    Enrolment, JOIN_EXPORTER_LABEL, JOIN_FRAME_BYTES_MAX, JoinExporter, JoinFacts, JoinFrameError, JoinGrant,
-    JoinRefused, JoinReply, JoinRequest, JoinTarget, VerifiedJoin, verify_join,
+    Enrolment, JOIN_EXPORTER_LABEL, JOIN_FRAME_BYTES_MAX, JoinAsk, JoinExporter, JoinFacts, JoinFrameError,
+    JoinGrant, JoinRefused, JoinReply, JoinRequest, JoinTarget, VerifiedJoin, verify_join,
 };
 pub use self::joining::{JoinError, JoiningNode};
 pub use self::key::{BadSignature, ParseKeyError, SIGNATURE_BYTES, SecretKey, is_public_key, verify};
@@ -59,6 +60,7 @@ pub use self::kubeconfig::{
 pub use self::peer::{PeerIdentity, PeerIdentityError};
 pub use self::pem::{ParsePemError, decode_certificates, encode_certificates};
 pub use self::principal::{ParsePrincipalError, Principal};
+pub use self::renewal::{RenewalError, RenewalGrant, RenewalRequest, grant_renewal};
 pub use self::resources::{hub_resource, hub_status_resource, member_resource, site_resource};
 pub use self::tls::{
     ALPN_HTTP, ALPN_JOIN, ALPN_SYNC, ClientPem, QUIC_SERVER_NAME, TlsError, https_client_config,
@@ -78,6 +80,9 @@ pub const ADMIN_ROLE: &str = "admin";
 pub const ADMIN_NAME: &str = "admin";
 /// A certificate is renewed when this part of its lifetime is left: a third.
 const RENEW_PARTS: u64 = 3;
+
+/// A certificate, then its issuer's.
+type Chain = Vec<CertificateDer<'static>>;
 
 /// What a node is in its fleet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -264,9 +269,31 @@ impl NodeIdentity {
         key: Author,
         roles: &[String],
         now: u64,
-    ) -> Result<Vec<CertificateDer<'static>>, IssueError> {
+    ) -> Result<Chain, IssueError> {
         let leaf = Leaf { principal, key, hosts: &[], roles };
         Ok(vec![certificate::leaf(&self.issuing_hub()?, &leaf, now)?, self.chain[1].clone()])
+    }
+
+    /// The certificates of a site's node and of its local operator.
+    fn issue_member(
+        &self,
+        namespace: &str,
+        site: &str,
+        node: &str,
+        node_key: Author,
+        operator_key: Author,
+        now: u64,
+    ) -> Result<(Chain, Chain), IssueError> {
+        let (namespace, site) = (namespace.to_owned(), site.to_owned());
+        let operator = Principal::SiteOperator {
+            namespace: namespace.clone(),
+            site: site.clone(),
+            name: ADMIN_NAME.to_owned(),
+        };
+        let own = Principal::Node { namespace, site, node: node.to_owned() };
+        let chain = self.issue(&own, node_key, &[], now)?;
+        let operator_chain = self.issue(&operator, operator_key, &[ADMIN_ROLE.to_owned()], now)?;
+        Ok((chain, operator_chain))
     }
 
     /// A hub that has its issuer certificate: it signs its own leaf and its local operator's.

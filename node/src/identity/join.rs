@@ -4,7 +4,7 @@
 //! big-endian) and JSON, which two releases of the software can both read. The hub does this, and
 //! only the first and last step are not pure:
 //!
-//! 1. read the request, look up the token's record;
+//! 1. read the [`JoinAsk`]; for a request to join, look up the token's record;
 //! 2. [`verify_join`]: is the token good, and is this the holder of the key;
 //! 3. look up the [`JoinFacts`] of the target that it names;
 //! 4. [`VerifiedJoin::grant`]: spends a use, issues certificates, says what to write;
@@ -19,12 +19,12 @@ use serde_json::Value;
 use super::certificate::{self, IssueError};
 use super::key::{self, SIGNATURE_BYTES, SecretKey, hex_text};
 use super::token::{SitePattern, Token, TokenPurpose, TokenRecord, TokenSpec};
-use super::{ADMIN_NAME, ADMIN_ROLE, NodeIdentity, Principal, pem};
+use super::{NodeIdentity, pem};
 use super::{hub_resource, member_resource, site_resource};
 
 mod frame;
 
-pub use frame::{JOIN_FRAME_BYTES_MAX, JoinFrameError, JoinReply};
+pub use frame::{JOIN_FRAME_BYTES_MAX, JoinAsk, JoinFrameError, JoinReply};
 
 /// The label with which both ends export [`JoinExporter`] from the connection, with an empty context.
 pub const JOIN_EXPORTER_LABEL: &[u8] = b"EXPORTER-driftless-join-v1";
@@ -161,6 +161,8 @@ pub enum JoinRefused {
     NameTaken { name: String },
     #[error("this node's key is enrolled already as {name}: start from an empty data directory")]
     KeyInUse { name: String },
+    #[error("hub {hub} does not know this node's key, or it was revoked: enrol the node anew with a token")]
+    NotEnrolled { hub: String },
     #[error(
         "hub {hub} does not hold the fleet's authority, which has to sign a new hub: join at the hub that holds it, or import it there first"
     )]
@@ -331,19 +333,8 @@ impl VerifiedJoin {
         let TokenPurpose::Edge { labels, .. } = &self.spec.purpose else {
             unreachable!("only tokens for edges have members as targets");
         };
-        let (namespace_owned, site_owned) = (namespace.to_owned(), site.to_owned());
-        let own = Principal::Node {
-            namespace: namespace_owned.clone(),
-            site: site_owned.clone(),
-            node: node.to_owned(),
-        };
-        let operator = Principal::SiteOperator {
-            namespace: namespace_owned,
-            site: site_owned,
-            name: ADMIN_NAME.to_owned(),
-        };
-        let chain = hub.issue(&own, self.node_key, &[], now)?;
-        let operator_chain = hub.issue(&operator, self.operator_key, &[ADMIN_ROLE.to_owned()], now)?;
+        let (chain, operator_chain) =
+            hub.issue_member(namespace, site, node, self.node_key, self.operator_key, now)?;
         let new_site =
             (!facts.site_exists).then(|| site_resource(namespace, site, &self.spec.region, labels));
         let member = member_resource(namespace, site, node, &self.node_key);
@@ -409,7 +400,7 @@ fn authority_of(hub: &NodeIdentity) -> Result<&SecretKey, JoinRefused> {
 
 /// A signature that prints as hex.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Proof([u8; SIGNATURE_BYTES]);
+pub(super) struct Proof(pub(super) [u8; SIGNATURE_BYTES]);
 
 impl std::fmt::Display for Proof {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -4,11 +4,22 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{JoinGrant, JoinRefused, JoinRequest};
+use crate::identity::renewal::{RenewalGrant, RenewalRequest};
 
 /// Longest frame without its length, in bytes: two chains, a root and addresses are 6 KiB.
 pub const JOIN_FRAME_BYTES_MAX: usize = 64 * 1_024;
 /// Bytes of a frame's length.
 const LENGTH_BYTES: usize = 4;
+
+/// What a node asks of a hub.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum JoinAsk {
+    /// To become a member.
+    Join(JoinRequest),
+    /// To stay one.
+    Renew(RenewalRequest),
+}
 
 /// The hub's answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +27,8 @@ const LENGTH_BYTES: usize = 4;
 pub enum JoinReply {
     /// Welcome.
     Granted(Box<JoinGrant>),
+    /// New certificates.
+    Renewed(Box<RenewalGrant>),
     /// No, and why.
     Refused(JoinRefused),
 }
@@ -39,7 +52,7 @@ pub enum JoinFrameError {
     Content(String),
 }
 
-impl JoinRequest {
+impl JoinAsk {
     /// The request as a frame.
     pub fn to_frame(&self) -> Vec<u8> {
         to_frame(self)

@@ -11,7 +11,8 @@ fn an_edge_joins_and_comes_back_from_its_disk() {
     let (token, mut record) = fleet.token(for_site("store-17"), 1, NOW);
     let dir = fleet.dir.path().join("edge");
     let joining = JoiningNode::begin(&dir).unwrap();
-    let request = JoinRequest::from_frame(&joining.request(&token, "a", None, &EXPORTER).to_frame()).unwrap();
+    let asked = JoinAsk::Join(joining.request(&token, "a", None, &EXPORTER));
+    let JoinAsk::Join(request) = JoinAsk::from_frame(&asked.to_frame()).unwrap() else { panic!() };
     let verified = verify_join(&fleet.hub, Some(&record), &request, &EXPORTER, NOW).unwrap();
     assert_eq!(verified.target().to_string(), "node a of site default/store-17");
     let facts = JoinFacts { hub_addresses: vec!["hub:7420".to_owned()], ..JoinFacts::default() };
@@ -223,7 +224,7 @@ fn frames_are_bounded_and_whole() {
         assert!(matches!(JoinReply::from_frame(&frame[..cut]), Err(JoinFrameError::Length { .. })), "{cut}");
     }
     assert!(matches!(JoinReply::from_frame(&[0xff; 64]), Err(JoinFrameError::TooLong(_))));
-    assert!(matches!(JoinRequest::from_frame(&frame), Err(JoinFrameError::Content(_))));
+    assert!(matches!(JoinAsk::from_frame(&frame), Err(JoinFrameError::Content(_))));
     let nested = [&1_000_u32.to_be_bytes()[..], &[b'['; 1_000]].concat();
     assert!(matches!(JoinReply::from_frame(&nested), Err(JoinFrameError::Content(_))));
 }
