@@ -59,6 +59,10 @@ impl Default for SledOptions {
 
 /// Keeps records in a directory of its own.
 ///
+/// Small batches are what it is made for. Sled does not evict pages that a batch wrote before it
+/// was flushed: sixteen values of 8 MiB, one after the other, took 238 MiB until the store was
+/// closed, where the same bytes in batches of eight records of 8 KB took 21.
+///
 /// Dropping it writes the acknowledgement mark; [`close`](SledStore::close) does so too and
 /// reports failure.
 #[derive(Debug)]

@@ -2,9 +2,10 @@
 //!
 //! A **head** under `HEAD_TAG + key` holds the value itself, or, if head and key would exceed
 //! [`SLED_ENTRY_BYTES_MAX`], the length and the digest of a value that is split into **pieces**
-//! under `PIECE_TAG + digest of the key + number`. The tags keep pieces out of the range of the
-//! heads, so a scan of the heads is a scan of the records. Pieces have short keys because sled's
-//! index pages hold up to 256 keys: with long ones they outgrow its log as large entries do.
+//! under `PIECE_TAG + start of the key + digest of the key + number`. The tags keep pieces out of
+//! the range of the heads, so a scan of the heads is a scan of the records. Pieces of neighbours
+//! are neighbours, so that filling a store takes a third of the memory; but they do not repeat a
+//! long key, because sled's index pages hold up to 256 keys and outgrow its log as others do.
 //!
 //! Every head starts with eight bytes of BLAKE3 over its key, its kind and its payload; a split
 //! value is checked against its whole digest. These bytes are on disk: changing them is a new
@@ -35,8 +36,11 @@ const DIGEST_BYTES: usize = 32;
 /// Bytes of the digest of a key in the keys of its pieces: enough that no two keys share pieces.
 const PIECE_DIGEST_BYTES: usize = 16;
 
+/// Most bytes of a key that the keys of its pieces start with.
+const PIECE_START_BYTES_MAX: usize = 200;
+
 /// Bytes of a value in each of its pieces but the last; part of the format.
-const PIECE_BYTES: usize = SLED_ENTRY_BYTES_MAX - 1 - PIECE_DIGEST_BYTES - 2;
+const PIECE_BYTES: usize = SLED_ENTRY_BYTES_MAX - 1 - PIECE_START_BYTES_MAX - PIECE_DIGEST_BYTES - 2;
 
 const HEAD_PREFIX_BYTES: usize = CHECKSUM_BYTES + 1;
 
@@ -71,8 +75,9 @@ pub(super) fn key_of_head(sled_key: &[u8]) -> Option<&[u8]> {
 
 /// Sled's key of one piece of a split value.
 pub(super) fn piece_key(key: &[u8], number: u16) -> Vec<u8> {
+    let start = &key[..key.len().min(PIECE_START_BYTES_MAX)];
     let digest = blake3::hash(key);
-    [&[PIECE_TAG], &digest.as_bytes()[..PIECE_DIGEST_BYTES], &number.to_be_bytes()].concat()
+    [&[PIECE_TAG], start, &digest.as_bytes()[..PIECE_DIGEST_BYTES], &number.to_be_bytes()].concat()
 }
 
 /// Lays out a value: its head, and the pieces if it has to be split.
@@ -180,7 +185,11 @@ mod tests {
     }
 
     #[test]
-    fn pieces_stay_out_of_the_range_of_heads() {
+    fn pieces_stay_out_of_the_range_of_heads_and_of_each_other() {
+        let long = [7; KEY_BYTES_MAX];
+        assert!(piece_key(&long, 9).len() < 256);
+        assert_ne!(piece_key(&long, 9), piece_key(&long[1..], 9));
+        assert!(piece_key(b"a", 0) < piece_key(b"a", 256) && piece_key(b"a", 256) < piece_key(b"b", 0));
         assert!(meta_key(&[0xff; 8]) < head_key(b""));
         assert!(head_key(&[0xff; KEY_BYTES_MAX]) < piece_key(b"", 0));
         assert_eq!(key_of_head(&piece_key(b"a", 1)), None);
