@@ -25,9 +25,7 @@ pub struct Template {
 impl Template {
     /// Parses a template. Text outside of braces stands for itself.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
-        Ok(Self {
-            nodes: parse::template(text)?,
-        })
+        Ok(Self { nodes: parse::template(text)? })
     }
 
     /// Evaluates the template; no line end is added.
@@ -45,9 +43,7 @@ pub struct Path {
 impl Path {
     /// Parses a path written as `{.a.b}`, `.a.b` or `a.b`.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
-        Ok(Self {
-            steps: parse::relaxed_path(text)?,
-        })
+        Ok(Self { steps: parse::relaxed_path(text)? })
     }
 
     /// Everything that the path reaches, in order; nothing when a key is missing.
@@ -86,11 +82,7 @@ enum Step {
     /// `[0]`, `[-1]`, `[0,2]`.
     Indices(Vec<i64>),
     /// `[start:end:step]`.
-    Slice {
-        start: Option<i64>,
-        end: Option<i64>,
-        step: i64,
-    },
+    Slice { start: Option<i64>, end: Option<i64>, step: i64 },
     /// `[?(…)]`.
     Filter(Box<Filter>),
 }

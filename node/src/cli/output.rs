@@ -83,14 +83,10 @@ impl Output {
             ("yaml", None) => Ok(Self::Yaml),
             ("name", None) => Ok(Self::Name),
             ("jsonpath", Some(template)) => Ok(Self::JsonPath(Template::parse(template)?)),
-            ("custom-columns", Some(columns)) => columns
-                .split(',')
-                .map(column)
-                .collect::<Result<_, _>>()
-                .map(Self::CustomColumns),
-            _ => Err(OutputError::Unknown {
-                name: text.to_owned(),
-            }),
+            ("custom-columns", Some(columns)) => {
+                columns.split(',').map(column).collect::<Result<_, _>>().map(Self::CustomColumns)
+            }
+            _ => Err(OutputError::Unknown { name: text.to_owned() }),
         }
     }
 
@@ -110,31 +106,18 @@ pub struct SortBy {
 impl SortBy {
     /// Reads the value of `--sort-by`.
     pub fn parse(text: &str) -> Result<Self, OutputError> {
-        Ok(Self {
-            path: Path::parse(text)?,
-            written: text.to_owned(),
-        })
+        Ok(Self { path: Path::parse(text)?, written: text.to_owned() })
     }
 
     /// Sorts objects, or the rows of a table by their objects; objects without the field come first.
     pub fn sort(&self, items: &mut Vec<Value>) -> Result<(), OutputError> {
         let mut keyed = Vec::with_capacity(items.len());
         for item in items.iter() {
-            let object = item
-                .get("cells")
-                .and_then(|_| item.get("object"))
-                .unwrap_or(item);
-            keyed.push(
-                self.path
-                    .find(object)?
-                    .first()
-                    .map(|found| (*found).clone()),
-            );
+            let object = item.get("cells").and_then(|_| item.get("object")).unwrap_or(item);
+            keyed.push(self.path.find(object)?.first().map(|found| (*found).clone()));
         }
         if !items.is_empty() && keyed.iter().all(Option::is_none) {
-            return Err(OutputError::NothingToSortBy {
-                path: self.written.clone(),
-            });
+            return Err(OutputError::NothingToSortBy { path: self.written.clone() });
         }
         let mut paired: Vec<_> = keyed.into_iter().zip(std::mem::take(items)).collect();
         paired.sort_by(|(a, _), (b, _)| match (a, b) {
@@ -156,10 +139,7 @@ pub fn render_objects(
     no_headers: bool,
 ) -> Result<String, OutputError> {
     match output {
-        Output::Name => objects
-            .iter()
-            .map(|object| Ok(resource_name(object)? + "\n"))
-            .collect(),
+        Output::Name => objects.iter().map(|object| Ok(resource_name(object)? + "\n")).collect(),
         Output::CustomColumns(columns) => custom_columns(objects, columns, no_headers),
         // Without a server's table only the names are known.
         Output::Table | Output::Wide => {
@@ -196,36 +176,24 @@ pub fn render_answer(
         if let (Some(sort_by), Some(rows)) = (sort_by, answer["rows"].as_array_mut()) {
             sort_by.sort(rows)?;
         }
-        let style = TableStyle {
-            wide: style.wide || *output == Output::Wide,
-            ..style
-        };
+        let style = TableStyle { wide: style.wide || *output == Output::Wide, ..style };
         return Ok(render_table(&answer, style)?);
     }
-    let is_list = answer["kind"]
-        .as_str()
-        .is_some_and(|kind| kind.ends_with("List"))
-        && answer["items"].is_array();
+    let is_list =
+        answer["kind"].as_str().is_some_and(|kind| kind.ends_with("List")) && answer["items"].is_array();
     if !is_list {
         return render_objects(&[answer], true, output, style.no_headers);
     }
-    let item_kind = answer["kind"]
-        .as_str()
-        .and_then(|kind| kind.strip_suffix("List"))
-        .map(str::to_owned);
+    let item_kind = answer["kind"].as_str().and_then(|kind| kind.strip_suffix("List")).map(str::to_owned);
     let api_version = answer["apiVersion"].clone();
-    let Value::Array(mut items) = answer["items"].take() else {
-        unreachable!("it was an array above")
-    };
+    let Value::Array(mut items) = answer["items"].take() else { unreachable!("it was an array above") };
     for item in &mut items {
         // Items of a typed list leave out what their list says.
         if let (Value::Object(fields), Some(kind)) =
             (item, item_kind.as_deref().filter(|kind| !kind.is_empty()))
         {
             fields.entry("kind").or_insert_with(|| Value::from(kind));
-            fields
-                .entry("apiVersion")
-                .or_insert_with(|| api_version.clone());
+            fields.entry("apiVersion").or_insert_with(|| api_version.clone());
         }
     }
     if let Some(sort_by) = sort_by {
@@ -236,23 +204,13 @@ pub fn render_answer(
 
 /// Names a resource as `-o name` does: `site.driftless.dev/store-17`; core kinds have no group.
 pub fn resource_name(object: &Value) -> Result<String, OutputError> {
-    let text = |value: &Value, what| {
-        value
-            .as_str()
-            .map(str::to_owned)
-            .ok_or(OutputError::Unnamed { what })
-    };
+    let text = |value: &Value, what| value.as_str().map(str::to_owned).ok_or(OutputError::Unnamed { what });
     let kind = text(&object["kind"], "kind")?.to_lowercase();
     let name = text(&object["metadata"]["name"], "name")?;
-    Ok(
-        match object["apiVersion"]
-            .as_str()
-            .and_then(|version| version.split_once('/'))
-        {
-            Some((group, _)) => format!("{kind}.{group}/{name}"),
-            None => format!("{kind}/{name}"),
-        },
-    )
+    Ok(match object["apiVersion"].as_str().and_then(|version| version.split_once('/')) {
+        Some((group, _)) => format!("{kind}.{group}/{name}"),
+        None => format!("{kind}/{name}"),
+    })
 }
 
 /// Writes JSON as kubectl does: keys sorted, indented by four, with a line end.
@@ -260,9 +218,7 @@ pub fn pretty_json(value: &Value) -> String {
     let mut bytes = Vec::new();
     let format = serde_json::ser::PrettyFormatter::with_indent(b"    ");
     let mut writer = serde_json::Serializer::with_formatter(&mut bytes, format);
-    value
-        .serialize(&mut writer)
-        .expect("values are serialisable and memory does not fail");
+    value.serialize(&mut writer).expect("values are serialisable and memory does not fail");
     bytes.push(b'\n');
     String::from_utf8(bytes).expect("JSON is UTF-8")
 }
@@ -272,9 +228,7 @@ fn column(text: &str) -> Result<(String, Path), OutputError> {
         Some((header, path)) if !header.trim().is_empty() && !path.trim().is_empty() => {
             Ok((header.trim().to_owned(), Path::parse(path)?))
         }
-        _ => Err(OutputError::Column {
-            column: text.to_owned(),
-        }),
+        _ => Err(OutputError::Column { column: text.to_owned() }),
     }
 }
 
@@ -293,12 +247,9 @@ fn custom_columns(
             let found = path.find(object)?;
             line.push(match found.as_slice() {
                 [] | [Value::Null] => "<none>".to_owned(),
-                found => found
-                    .iter()
-                    .map(|value| text_of(value))
-                    .collect::<Vec<_>>()
-                    .join(",")
-                    .replace('\n', " "),
+                found => {
+                    found.iter().map(|value| text_of(value)).collect::<Vec<_>>().join(",").replace('\n', " ")
+                }
             });
         }
         lines.push(line);
@@ -310,10 +261,7 @@ fn compare(a: &Value, b: &Value) -> Ordering {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => match (a.as_i64(), b.as_i64()) {
             (Some(a), Some(b)) => a.cmp(&b),
-            _ => a
-                .as_f64()
-                .unwrap_or(0.0)
-                .total_cmp(&b.as_f64().unwrap_or(0.0)),
+            _ => a.as_f64().unwrap_or(0.0).total_cmp(&b.as_f64().unwrap_or(0.0)),
         },
         (Value::String(a), Value::String(b)) => natural(a, b),
         (a, b) => natural(&text_of(a), &text_of(b)),
@@ -326,10 +274,7 @@ fn natural(a: &str, b: &str) -> Ordering {
     loop {
         let (left_run, right_run) = (digits(left), digits(right));
         if !left_run.is_empty() && !right_run.is_empty() {
-            let (x, y) = (
-                left_run.trim_start_matches('0'),
-                right_run.trim_start_matches('0'),
-            );
+            let (x, y) = (left_run.trim_start_matches('0'), right_run.trim_start_matches('0'));
             let order = x.len().cmp(&y.len()).then_with(|| x.cmp(y));
             if order != Ordering::Equal {
                 return order;
@@ -347,9 +292,7 @@ fn natural(a: &str, b: &str) -> Ordering {
 }
 
 fn digits(text: &str) -> &str {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     &text[..end]
 }
 

@@ -27,9 +27,7 @@ pub enum TableError {
 /// Prints a `Table` of meta.k8s.io/v1.
 pub fn render_table(table: &Value, style: TableStyle) -> Result<String, TableError> {
     let malformed = |what| move || TableError::Malformed { what };
-    let columns = table["columnDefinitions"]
-        .as_array()
-        .ok_or_else(malformed("columnDefinitions"))?;
+    let columns = table["columnDefinitions"].as_array().ok_or_else(malformed("columnDefinitions"))?;
     // A table without rows may carry null.
     let rows = match &table["rows"] {
         Value::Null => &Vec::new(),
@@ -39,35 +37,17 @@ pub fn render_table(table: &Value, style: TableStyle) -> Result<String, TableErr
         .iter()
         .enumerate()
         .filter(|(_, column)| style.wide || column["priority"].as_i64().unwrap_or(0) == 0)
-        .map(|(at, column)| {
-            Ok((
-                at,
-                column["name"]
-                    .as_str()
-                    .ok_or_else(malformed("column name"))?,
-            ))
-        })
+        .map(|(at, column)| Ok((at, column["name"].as_str().ok_or_else(malformed("column name"))?)))
         .collect::<Result<_, TableError>>()?;
     let mut lines = Vec::with_capacity(rows.len() + 1);
     if !style.no_headers {
         let namespace = style.with_namespace.then(|| "NAMESPACE".to_owned());
-        lines.push(
-            namespace
-                .into_iter()
-                .chain(shown.iter().map(|(_, name)| name.to_uppercase()))
-                .collect(),
-        );
+        lines.push(namespace.into_iter().chain(shown.iter().map(|(_, name)| name.to_uppercase())).collect());
     }
     for row in rows {
-        let cells = row["cells"]
-            .as_array()
-            .ok_or_else(malformed("cells in a row"))?;
-        let namespace = style
-            .with_namespace
-            .then(|| cell(&row["object"]["metadata"]["namespace"]));
-        let shown = shown
-            .iter()
-            .map(|(at, _)| cells.get(*at).map_or_else(String::new, cell));
+        let cells = row["cells"].as_array().ok_or_else(malformed("cells in a row"))?;
+        let namespace = style.with_namespace.then(|| cell(&row["object"]["metadata"]["namespace"]));
+        let shown = shown.iter().map(|(at, _)| cells.get(*at).map_or_else(String::new, cell));
         lines.push(namespace.into_iter().chain(shown).collect());
     }
     Ok(align(&lines))
@@ -136,10 +116,7 @@ fn cell(value: &Value) -> String {
         other => return other.to_string(),
     };
     let line = text.split(['\n', '\r', '\u{c}']).next().unwrap_or_default();
-    let mut shown: String = line
-        .chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect();
+    let mut shown: String = line.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     if line.len() < text.len() {
         shown.push_str("...");
     }
@@ -180,20 +157,9 @@ mod tests {
              Zürich     2d3h...     \n\
              \u{fffd}[2Jx      true        \n"
         );
-        let narrow = render_table(
-            &sites(),
-            TableStyle {
-                no_headers: true,
-                ..style
-            },
-        )
-        .unwrap();
+        let narrow = render_table(&sites(), TableStyle { no_headers: true, ..style }).unwrap();
         assert!(narrow.starts_with("store-01   5s        3\n"), "{narrow}");
-        let wide = TableStyle {
-            wide: true,
-            with_namespace: true,
-            ..style
-        };
+        let wide = TableStyle { wide: true, with_namespace: true, ..style };
         assert!(render_table(&sites(), wide).unwrap().starts_with(
             "NAMESPACE   NAME       LAST-SEEN   N     HASH\n\
              acme        store-01   5s          3     9f2c\n"
@@ -203,29 +169,14 @@ mod tests {
     #[test]
     fn a_table_without_its_parts_is_an_error() {
         let render = |table: &Value| render_table(table, TableStyle::default());
-        assert_eq!(
-            render(&json!({})),
-            Err(TableError::Malformed {
-                what: "columnDefinitions"
-            })
-        );
+        assert_eq!(render(&json!({})), Err(TableError::Malformed { what: "columnDefinitions" }));
         assert_eq!(
             render(&json!({"columnDefinitions": [{}]})),
-            Err(TableError::Malformed {
-                what: "column name"
-            })
+            Err(TableError::Malformed { what: "column name" })
         );
         let no_cells = json!({"columnDefinitions": [], "rows": [1]});
-        assert_eq!(
-            render(&no_cells),
-            Err(TableError::Malformed {
-                what: "cells in a row"
-            })
-        );
-        assert_eq!(
-            render(&json!({"columnDefinitions": [{"name": "a"}], "rows": null})).unwrap(),
-            "A\n"
-        );
+        assert_eq!(render(&no_cells), Err(TableError::Malformed { what: "cells in a row" }));
+        assert_eq!(render(&json!({"columnDefinitions": [{"name": "a"}], "rows": null})).unwrap(), "A\n");
     }
 
     #[test]

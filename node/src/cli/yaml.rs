@@ -162,9 +162,7 @@ pub struct Place {
 /// Reads every document of a manifest, strictly. Empty documents are left out.
 pub fn parse(file: &str, bytes: &[u8]) -> Result<Vec<ParsedDocument>, YamlError> {
     let mut documents = Vec::new();
-    each_document(file, bytes, Mode::Strict, &mut |document| {
-        documents.push(document)
-    })?;
+    each_document(file, bytes, Mode::Strict, &mut |document| documents.push(document))?;
     Ok(documents)
 }
 
@@ -183,11 +181,7 @@ pub fn each_document(
             Ok(()) => return Ok(()),
             // A flow mapping `{a: b}` is YAML and not JSON. Documents are handed over one by one, so only a
             // text whose first document already is no JSON may be tried again.
-            Err(json::Failure {
-                error,
-                handed: 0,
-                syntax: true,
-            }) if !is_json_file(file) => {
+            Err(json::Failure { error, handed: 0, syntax: true }) if !is_json_file(file) => {
                 return tree::each_document(file, text, mode, take).map_err(|yaml| match yaml {
                     YamlError::Syntax { .. } => error,
                     other => other,
@@ -200,17 +194,9 @@ pub fn each_document(
 }
 
 fn text_of<'a>(file: &str, bytes: &'a [u8], mode: Mode) -> Result<&'a str, YamlError> {
-    let start = Place {
-        file: file.to_owned(),
-        line: 1,
-        column: 1,
-    };
+    let start = Place { file: file.to_owned(), line: 1, column: 1 };
     if mode == Mode::Strict && bytes.len() > INPUT_BYTES_MAX {
-        return Err(YamlError::TooMuch {
-            at: start,
-            what: "bytes",
-            max: INPUT_BYTES_MAX,
-        });
+        return Err(YamlError::TooMuch { at: start, what: "bytes", max: INPUT_BYTES_MAX });
     }
     let text = std::str::from_utf8(bytes).map_err(|error| YamlError::NotText {
         at: place_of(file, &bytes[..error.valid_up_to()]),
@@ -218,27 +204,20 @@ fn text_of<'a>(file: &str, bytes: &'a [u8], mode: Mode) -> Result<&'a str, YamlE
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     match text.find('\0') {
-        Some(at) => Err(YamlError::NotText {
-            at: place_of(file, &text.as_bytes()[..at]),
-            why: "a NUL character",
-        }),
+        Some(at) => {
+            Err(YamlError::NotText { at: place_of(file, &text.as_bytes()[..at]), why: "a NUL character" })
+        }
         None => Ok(text),
     }
 }
 
 /// The place right behind `before`, which must be valid UTF-8.
 fn place_of(file: &str, before: &[u8]) -> Place {
-    let line_start = before
-        .iter()
-        .rposition(|byte| *byte == b'\n')
-        .map_or(0, |at| at + 1);
+    let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     Place {
         file: file.to_owned(),
         line: before.iter().filter(|byte| **byte == b'\n').count() + 1,
-        column: String::from_utf8_lossy(&before[line_start..])
-            .chars()
-            .count()
-            + 1,
+        column: String::from_utf8_lossy(&before[line_start..]).chars().count() + 1,
     }
 }
 

@@ -37,12 +37,7 @@ pub(super) fn render(nodes: &[Node], root: &Value) -> Result<String, EvalError> 
     Ok(out)
 }
 
-fn render_at(
-    nodes: &[Node],
-    root: &Value,
-    here: &Value,
-    out: &mut String,
-) -> Result<(), EvalError> {
+fn render_at(nodes: &[Node], root: &Value, here: &Value, out: &mut String) -> Result<(), EvalError> {
     for node in nodes {
         match node {
             Node::Text(text) => out.push_str(text),
@@ -104,20 +99,13 @@ fn walk<'a>(
                 for index in indices {
                     let at = usize::try_from(resolve(*index, items.len())).ok();
                     let item = at.and_then(|at| items.get(at));
-                    next.push(item.ok_or(EvalError::OutOfBounds {
-                        index: *index,
-                        length: items.len(),
-                    })?);
+                    next.push(item.ok_or(EvalError::OutOfBounds { index: *index, length: items.len() })?);
                 }
             }
         }
         Step::Slice { start, end, step } => {
             if let Some(items) = list(value)? {
-                let bound = |at: i64| {
-                    usize::try_from(resolve(at, items.len()))
-                        .unwrap_or(0)
-                        .min(items.len())
-                };
+                let bound = |at: i64| usize::try_from(resolve(at, items.len())).unwrap_or(0).min(items.len());
                 let (start, end) = (start.map_or(0, bound), end.map_or(items.len(), bound));
                 let step = usize::try_from(*step).unwrap_or(usize::MAX);
                 next.extend(items[start..end.max(start)].iter().step_by(step));
@@ -138,10 +126,7 @@ fn walk<'a>(
 
 /// The key as written, or else the way through its dots.
 fn quoted_key<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
-    value.get(key).or_else(|| {
-        key.split('.')
-            .try_fold(value, |value, part| value.get(part))
-    })
+    value.get(key).or_else(|| key.split('.').try_fold(value, |value, part| value.get(part)))
 }
 
 fn descend<'a>(value: &'a Value, next: &mut Vec<&'a Value>) -> Result<(), EvalError> {
@@ -178,11 +163,7 @@ fn list(value: &Value) -> Result<Option<&Vec<Value>>, EvalError> {
 }
 
 fn resolve(index: i64, length: usize) -> i64 {
-    if index < 0 {
-        index.saturating_add(i64::try_from(length).unwrap_or(i64::MAX))
-    } else {
-        index
-    }
+    if index < 0 { index.saturating_add(i64::try_from(length).unwrap_or(i64::MAX)) } else { index }
 }
 
 fn matches(filter: &Filter, root: &Value, item: &Value) -> Result<bool, EvalError> {
@@ -199,11 +180,7 @@ fn matches(filter: &Filter, root: &Value, item: &Value) -> Result<bool, EvalErro
     })
 }
 
-fn operand<'a>(
-    operand: &'a Operand,
-    root: &'a Value,
-    item: &'a Value,
-) -> Result<Vec<&'a Value>, EvalError> {
+fn operand<'a>(operand: &'a Operand, root: &'a Value, item: &'a Value) -> Result<Vec<&'a Value>, EvalError> {
     match operand {
         Operand::Literal(value) => Ok(vec![value]),
         Operand::Here(steps) => find(steps, root, item),

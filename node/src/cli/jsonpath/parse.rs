@@ -57,10 +57,7 @@ pub(super) fn template(text: &str) -> Result<Vec<Node>, ParseError> {
         1 => Ok(levels.remove(0).2),
         _ => {
             let at = levels.last().map_or(0, |(at, ..)| *at);
-            Err(ParseError::Range {
-                at,
-                why: "this {range} has no {end}",
-            })
+            Err(ParseError::Range { at, why: "this {range} has no {end}" })
         }
     }
 }
@@ -85,11 +82,7 @@ pub(super) fn relaxed_path(text: &str) -> Result<Vec<Step>, ParseError> {
 }
 
 fn push(levels: &mut [(usize, Vec<Step>, Vec<Node>)], node: Node) {
-    levels
-        .last_mut()
-        .expect("the template itself is never popped")
-        .2
-        .push(node);
+    levels.last_mut().expect("the template itself is never popped").2.push(node);
 }
 
 /// What is between braces; it may hold several paths and texts.
@@ -117,10 +110,7 @@ fn action(
                 "range" => {
                     cursor.skip_spaces();
                     if levels.len() > NESTING_MAX {
-                        return Err(ParseError::TooMuch {
-                            what: "nested ranges",
-                            max: NESTING_MAX,
-                        });
+                        return Err(ParseError::TooMuch { what: "nested ranges", max: NESTING_MAX });
                     }
                     if !matches!(cursor.peek(), Some('.' | '[' | '$' | '@')) {
                         return Err(cursor.expected("a path behind range, as in {range .items[*]}"));
@@ -132,10 +122,7 @@ fn action(
                     push(levels, Node::Range { over, body });
                 }
                 "end" => {
-                    return Err(ParseError::Range {
-                        at: start,
-                        why: "this {end} has no {range}",
-                    });
+                    return Err(ParseError::Range { at: start, why: "this {end} has no {range}" });
                 }
                 word => {
                     return Err(ParseError::Expected {
@@ -219,37 +206,22 @@ fn indices(cursor: &mut Cursor) -> Result<Step, ParseError> {
     let first = cursor.integer()?;
     if cursor.eat(':') {
         let end = cursor.integer()?;
-        let step = if cursor.eat(':') {
-            cursor.integer()?
-        } else {
-            None
-        };
+        let step = if cursor.eat(':') { cursor.integer()? } else { None };
         return match step.unwrap_or(1) {
-            step @ 1.. => Ok(Step::Slice {
-                start: first,
-                end,
-                step,
-            }),
+            step @ 1.. => Ok(Step::Slice { start: first, end, step }),
             _ => Err(cursor.expected("a step of at least 1 before this")),
         };
     }
     let mut list = vec![first.ok_or_else(|| cursor.expected("an index"))?];
     while cursor.comma() {
-        list.push(
-            cursor
-                .integer()?
-                .ok_or_else(|| cursor.expected("an index"))?,
-        );
+        list.push(cursor.integer()?.ok_or_else(|| cursor.expected("an index"))?);
     }
     Ok(Step::Indices(list))
 }
 
 fn filter(cursor: &mut Cursor, nesting: usize) -> Result<Step, ParseError> {
     if nesting >= NESTING_MAX {
-        return Err(ParseError::TooMuch {
-            what: "nested filters",
-            max: NESTING_MAX,
-        });
+        return Err(ParseError::TooMuch { what: "nested filters", max: NESTING_MAX });
     }
     if !cursor.eat('(') {
         return Err(cursor.expected("( behind ?"));
@@ -276,20 +248,12 @@ fn operand(cursor: &mut Cursor, nesting: usize) -> Result<Operand, ParseError> {
             let start = cursor.position();
             let text = cursor.take_while(|c| c.is_ascii_digit() || "+-.eE".contains(c));
             let integer = text.parse::<i64>().ok().map(Value::from);
-            let float = || {
-                text.parse()
-                    .ok()
-                    .and_then(Number::from_f64)
-                    .map(Value::Number)
-            };
-            integer
-                .or_else(float)
-                .map(Operand::Literal)
-                .ok_or(ParseError::Expected {
-                    at: start,
-                    expected: "a number",
-                    found: format!("{text:?}"),
-                })
+            let float = || text.parse().ok().and_then(Number::from_f64).map(Value::Number);
+            integer.or_else(float).map(Operand::Literal).ok_or(ParseError::Expected {
+                at: start,
+                expected: "a number",
+                found: format!("{text:?}"),
+            })
         }
         Some(c) if c.is_alphabetic() => {
             let start = cursor.position();
@@ -316,15 +280,9 @@ struct Cursor {
 impl Cursor {
     fn new(text: &str) -> Result<Self, ParseError> {
         if text.len() > EXPRESSION_BYTES_MAX {
-            return Err(ParseError::TooMuch {
-                what: "bytes",
-                max: EXPRESSION_BYTES_MAX,
-            });
+            return Err(ParseError::TooMuch { what: "bytes", max: EXPRESSION_BYTES_MAX });
         }
-        Ok(Self {
-            chars: text.chars().collect(),
-            next: 0,
-        })
+        Ok(Self { chars: text.chars().collect(), next: 0 })
     }
 
     fn peek(&self) -> Option<char> {
@@ -374,10 +332,7 @@ impl Cursor {
         while let Some(c) = self.peek() {
             if c == '\\' {
                 self.next += 1;
-                key.push(
-                    self.peek()
-                        .ok_or_else(|| self.expected("a character behind the backslash"))?,
-                );
+                key.push(self.peek().ok_or_else(|| self.expected("a character behind the backslash"))?);
             } else if c.is_whitespace() || ".[]{}()=!<>,\"'$@?*:".contains(c) {
                 break;
             } else {
@@ -385,11 +340,7 @@ impl Cursor {
             }
             self.next += 1;
         }
-        if key.is_empty() {
-            Err(self.expected("a key"))
-        } else {
-            Ok(key)
-        }
+        if key.is_empty() { Err(self.expected("a key")) } else { Ok(key) }
     }
 
     fn quoted(&mut self) -> Result<String, ParseError> {
@@ -400,9 +351,7 @@ impl Cursor {
         self.next += 1;
         let mut text = String::new();
         loop {
-            let c = self
-                .peek()
-                .ok_or_else(|| self.expected("the closing quote"))?;
+            let c = self.peek().ok_or_else(|| self.expected("the closing quote"))?;
             self.next += 1;
             if c == quote {
                 return Ok(text);
@@ -411,9 +360,7 @@ impl Cursor {
                 text.push(c);
                 continue;
             }
-            let escaped = self
-                .peek()
-                .ok_or_else(|| self.expected("the closing quote"))?;
+            let escaped = self.peek().ok_or_else(|| self.expected("the closing quote"))?;
             self.next += 1;
             text.push(match escaped {
                 'n' => '\n',
@@ -455,13 +402,7 @@ impl Cursor {
     }
 
     fn expected(&self, expected: &'static str) -> ParseError {
-        let found = self
-            .peek()
-            .map_or("the end".to_owned(), |c| format!("{c:?}"));
-        ParseError::Expected {
-            at: self.position(),
-            expected,
-            found,
-        }
+        let found = self.peek().map_or("the end".to_owned(), |c| format!("{c:?}"));
+        ParseError::Expected { at: self.position(), expected, found }
     }
 }

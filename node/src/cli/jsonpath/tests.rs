@@ -31,14 +31,8 @@ fn paths_print_as_kubectl_prints_them() {
     assert_eq!(print("{.items[0].spec.dns}"), r#"["10.0.0.2","10.0.0.3"]"#);
     assert_eq!(print("{.items[0].spec.dns[::2]}"), "10.0.0.2");
     assert_eq!(print("{..name}"), "store-01 store-02");
-    assert_eq!(
-        print("{.items[1].spec.hold}{.items[0].spec.missing.deeper}|"),
-        "null|"
-    );
-    assert_eq!(
-        print("{.items[0].metadata['name', 'labels.class']}"),
-        "store-01 store"
-    );
+    assert_eq!(print("{.items[1].spec.hold}{.items[0].spec.missing.deeper}|"), "null|");
+    assert_eq!(print("{.items[0].metadata['name', 'labels.class']}"), "store-01 store");
     assert_eq!(print("plain text"), "plain text");
     assert_eq!(print("{.kind}{' '}{.kind}"), "List List");
 }
@@ -51,11 +45,7 @@ fn a_key_with_a_dot_is_reached_quoted_or_escaped() {
         ".driftless\\.dev/region",
         "['driftless\\.dev/region']",
     ] {
-        assert_eq!(
-            print(&format!("{{.items[0].metadata.labels{path}}}")),
-            "eu",
-            "{path}"
-        );
+        assert_eq!(print(&format!("{{.items[0].metadata.labels{path}}}")), "eu", "{path}");
     }
 }
 
@@ -65,39 +55,18 @@ fn ranges_repeat_their_body() {
         print(r#"{range .items[*]}{.metadata.name}{"\t"}{.spec.tills}{"\n"}{end}done"#),
         "store-01\t3\nstore-02\t12\ndone"
     );
-    assert_eq!(
-        print("{range .items[*]}{range .spec.dns[*]}<{.}>{end};{end}"),
-        "<10.0.0.2><10.0.0.3>;;"
-    );
+    assert_eq!(print("{range .items[*]}{range .spec.dns[*]}<{.}>{end};{end}"), "<10.0.0.2><10.0.0.3>;;");
 }
 
 #[test]
 fn filters_select_items() {
-    assert_eq!(
-        print(r#"{.items[?(@.metadata.name=="store-02")].spec.tills}"#),
-        "12"
-    );
-    assert_eq!(
-        print("{.items[?(@.spec.tills>3)].metadata.name}"),
-        "store-02"
-    );
-    assert_eq!(
-        print("{.items[?(@.spec.tills <= 12)].metadata.name}"),
-        "store-01 store-02"
-    );
+    assert_eq!(print(r#"{.items[?(@.metadata.name=="store-02")].spec.tills}"#), "12");
+    assert_eq!(print("{.items[?(@.spec.tills>3)].metadata.name}"), "store-02");
+    assert_eq!(print("{.items[?(@.spec.tills <= 12)].metadata.name}"), "store-01 store-02");
     assert_eq!(print("{.items[?(@.spec.dns)].metadata.name}"), "store-01");
-    assert_eq!(
-        print("{.items[?(@.metadata.labels.class!='store')].metadata.name}"),
-        "store-02"
-    );
-    assert_eq!(
-        print(r#"{.items[0].status.conditions[?(@.type=="Applied")].status}"#),
-        "False"
-    );
-    assert_eq!(
-        print(r#"{.items[?(@.status.conditions[?(@.type=="Synced")])].metadata.name}"#),
-        "store-01"
-    );
+    assert_eq!(print("{.items[?(@.metadata.labels.class!='store')].metadata.name}"), "store-02");
+    assert_eq!(print(r#"{.items[0].status.conditions[?(@.type=="Applied")].status}"#), "False");
+    assert_eq!(print(r#"{.items[?(@.status.conditions[?(@.type=="Synced")])].metadata.name}"#), "store-01");
 }
 
 #[test]
@@ -106,18 +75,9 @@ fn errors_name_the_character() {
         refused("{.items[}"),
         "jsonpath, character 9: expected an index, a quoted key, * or ?(), found '}'"
     );
-    assert_eq!(
-        refused("{.items"),
-        "jsonpath, character 8: expected }, found the end"
-    );
-    assert_eq!(
-        refused("{range .items[*]}{.a}"),
-        "jsonpath, character 2: this {range} has no {end}"
-    );
-    assert_eq!(
-        refused("ab{end}"),
-        "jsonpath, character 4: this {end} has no {range}"
-    );
+    assert_eq!(refused("{.items"), "jsonpath, character 8: expected }, found the end");
+    assert_eq!(refused("{range .items[*]}{.a}"), "jsonpath, character 2: this {range} has no {end}");
+    assert_eq!(refused("ab{end}"), "jsonpath, character 4: this {end} has no {range}");
     assert!(refused("{metadata.name}").contains("a path starts with a dot"));
     assert!(refused("{.a[?(@.b==c)]}").contains("put text in quotes"));
     assert!(refused("{'open}").contains("closing quote"));
@@ -130,21 +90,9 @@ fn errors_name_the_character() {
 
 #[test]
 fn indices_out_of_bounds_are_errors_at_evaluation() {
-    let fail = |text: &str| {
-        Template::parse(text)
-            .unwrap()
-            .render(&fleet())
-            .unwrap_err()
-            .to_string()
-    };
-    assert_eq!(
-        fail("{.items[5]}"),
-        "jsonpath: index 5 is out of bounds, the list has 2 items"
-    );
-    assert_eq!(
-        fail("{.items[-3]}"),
-        "jsonpath: index -3 is out of bounds, the list has 2 items"
-    );
+    let fail = |text: &str| Template::parse(text).unwrap().render(&fleet()).unwrap_err().to_string();
+    assert_eq!(fail("{.items[5]}"), "jsonpath: index 5 is out of bounds, the list has 2 items");
+    assert_eq!(fail("{.items[-3]}"), "jsonpath: index -3 is out of bounds, the list has 2 items");
     assert!(fail("{.kind[0]}").contains("needs a list, this is text"));
     let nested = (0..8).fold(json!(1), |inner, _| json!({"x": inner}));
     let many = format!("{{{}}}", ".['x','x','x','x','x','x','x','x']".repeat(8));
@@ -154,26 +102,12 @@ fn indices_out_of_bounds_are_errors_at_evaluation() {
 
 #[test]
 fn relaxed_paths_need_no_braces() {
-    for text in [
-        "{.metadata.name}",
-        ".metadata.name",
-        "metadata.name",
-        " {.metadata.name} ",
-    ] {
+    for text in ["{.metadata.name}", ".metadata.name", "metadata.name", " {.metadata.name} "] {
         let value = &fleet()["items"][0];
-        assert_eq!(
-            Path::parse(text).unwrap().find(value).unwrap(),
-            [&json!("store-01")],
-            "{text}"
-        );
+        assert_eq!(Path::parse(text).unwrap().find(value).unwrap(), [&json!("store-01")], "{text}");
     }
     assert!(Path::parse("{.a").is_err());
-    assert!(
-        Path::parse(".a b")
-            .unwrap_err()
-            .to_string()
-            .contains("the end of the path")
-    );
+    assert!(Path::parse(".a b").unwrap_err().to_string().contains("the end of the path"));
 }
 
 proptest! {

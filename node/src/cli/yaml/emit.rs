@@ -124,13 +124,8 @@ fn fits_block(text: &str) -> bool {
     body.contains('\n')
         && !body.ends_with('\n')
         && !body.starts_with(['\n', ' ', '\t'])
-        && text
-            .chars()
-            .all(|c| matches!(c, '\n' | '\t') || is_printable(c))
-        && !body
-            .lines()
-            .last()
-            .is_some_and(|line| line.trim().is_empty())
+        && text.chars().all(|c| matches!(c, '\n' | '\t') || is_printable(c))
+        && !body.lines().last().is_some_and(|line| line.trim().is_empty())
 }
 
 fn block(out: &mut String, text: &str, indent: usize) {
@@ -172,9 +167,7 @@ fn is_plain(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '_' | '/'))
         && !text.ends_with([' ', ':'])
         && !text.contains(": ")
-        && text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || " -_./@+=()$:;~^".contains(c))
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || " -_./@+=()$:;~^".contains(c))
         && !scalar::misreadable(text)
 }
 

@@ -83,55 +83,32 @@ fn flatten(documents: Vec<ParsedDocument>) -> Result<Vec<ParsedDocument>, InputE
         let mut map = match value {
             Value::Object(map) => map,
             other => {
-                return Err(InputError::NotAnObject {
-                    file,
-                    line,
-                    found: kind_of(&other),
-                });
+                return Err(InputError::NotAnObject { file, line, found: kind_of(&other) });
             }
         };
-        let item_kind = map
-            .get("kind")
-            .and_then(Value::as_str)
-            .and_then(|kind| kind.strip_suffix("List"));
+        let item_kind = map.get("kind").and_then(Value::as_str).and_then(|kind| kind.strip_suffix("List"));
         let item_kind = item_kind.map(str::to_owned);
         match (item_kind, map.remove("items")) {
             (Some(item_kind), Some(Value::Array(items))) => {
                 let api_version = map.get("apiVersion").cloned();
                 for mut item in items {
                     let Value::Object(fields) = &mut item else {
-                        return Err(InputError::NotAnObject {
-                            file,
-                            line,
-                            found: kind_of(&item),
-                        });
+                        return Err(InputError::NotAnObject { file, line, found: kind_of(&item) });
                     };
                     if !item_kind.is_empty() {
                         if let Some(api_version) = &api_version {
-                            fields
-                                .entry("apiVersion")
-                                .or_insert_with(|| api_version.clone());
+                            fields.entry("apiVersion").or_insert_with(|| api_version.clone());
                         }
-                        fields
-                            .entry("kind")
-                            .or_insert_with(|| Value::from(item_kind.as_str()));
+                        fields.entry("kind").or_insert_with(|| Value::from(item_kind.as_str()));
                     }
-                    flat.push(ParsedDocument {
-                        value: item,
-                        file: file.clone(),
-                        line,
-                    });
+                    flat.push(ParsedDocument { value: item, file: file.clone(), line });
                 }
             }
             (_, items) => {
                 if let Some(items) = items {
                     map.insert("items".to_owned(), items);
                 }
-                flat.push(ParsedDocument {
-                    value: Value::Object(map),
-                    file,
-                    line,
-                });
+                flat.push(ParsedDocument { value: Value::Object(map), file, line });
             }
         }
     }
@@ -140,10 +117,7 @@ fn flatten(documents: Vec<ParsedDocument>) -> Result<Vec<ParsedDocument>, InputE
 
 fn files(path: &str, recursive: bool) -> Result<Vec<PathBuf>, InputError> {
     let root = PathBuf::from(path);
-    if !fs::metadata(&root)
-        .map_err(|source| unreadable(path, source))?
-        .is_dir()
-    {
+    if !fs::metadata(&root).map_err(|source| unreadable(path, source))?.is_dir() {
         return Ok(vec![root]);
     }
     let mut found = Vec::new();
@@ -152,31 +126,20 @@ fn files(path: &str, recursive: bool) -> Result<Vec<PathBuf>, InputError> {
         let shown = directory.to_string_lossy().into_owned();
         for entry in fs::read_dir(&directory).map_err(|source| unreadable(&shown, source))? {
             let entry = entry.map_err(|source| unreadable(&shown, source))?;
-            let kind = entry
-                .file_type()
-                .map_err(|source| unreadable(&shown, source))?;
+            let kind = entry.file_type().map_err(|source| unreadable(&shown, source))?;
             if kind.is_dir() && recursive {
                 directories.push(entry.path());
             } else if is_manifest(&entry.path()) && entry.path().is_file() {
                 found.push(entry.path());
             }
             if found.len() > INPUT_FILES_MAX || directories.len() > INPUT_FILES_MAX {
-                return Err(InputError::TooManyFiles {
-                    path: path.to_owned(),
-                });
+                return Err(InputError::TooManyFiles { path: path.to_owned() });
             }
         }
     }
     if found.is_empty() {
-        let hint = if recursive {
-            ""
-        } else {
-            "; -R looks into its directories too"
-        };
-        return Err(InputError::NoFiles {
-            path: path.to_owned(),
-            hint,
-        });
+        let hint = if recursive { "" } else { "; -R looks into its directories too" };
+        return Err(InputError::NoFiles { path: path.to_owned(), hint });
     }
     found.sort();
     Ok(found)
@@ -194,18 +157,13 @@ fn read_bounded(path: &str, reader: &mut dyn Read) -> Result<Vec<u8>, InputError
         .read_to_end(&mut bytes)
         .map_err(|source| unreadable(path, source))?;
     if bytes.len() > INPUT_BYTES_MAX {
-        return Err(InputError::TooLarge {
-            path: path.to_owned(),
-        });
+        return Err(InputError::TooLarge { path: path.to_owned() });
     }
     Ok(bytes)
 }
 
 fn unreadable(path: &str, source: io::Error) -> InputError {
-    InputError::Unreadable {
-        path: path.to_owned(),
-        source,
-    }
+    InputError::Unreadable { path: path.to_owned(), source }
 }
 
 fn kind_of(value: &Value) -> &'static str {

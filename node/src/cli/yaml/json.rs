@@ -31,42 +31,28 @@ pub(super) fn each_document(
         let start = text.len() - rest.len();
         let before = place_of(file, &text.as_bytes()[..start]);
         let mut reader = serde_json::Deserializer::from_str(rest);
-        let value = Strict { depth: 0 }
-            .deserialize(&mut reader)
-            .map_err(|error| Failure {
-                syntax: !error.is_data(),
-                handed,
-                error: failure(before.clone(), &error),
-            })?;
+        let value = Strict { depth: 0 }.deserialize(&mut reader).map_err(|error| Failure {
+            syntax: !error.is_data(),
+            handed,
+            error: failure(before.clone(), &error),
+        })?;
         // Only the stream reader tells how far a value reached.
         rest = &rest[reader.into_iter::<serde::de::IgnoredAny>().byte_offset()..];
         handed += 1;
         if !value.is_null() {
-            take(ParsedDocument {
-                value,
-                file: file.to_owned(),
-                line: before.line,
-            });
+            take(ParsedDocument { value, file: file.to_owned(), line: before.line });
         }
     }
 }
 
 fn failure(start: Place, error: &serde_json::Error) -> YamlError {
     let detail = error.to_string();
-    let detail = detail
-        .split(" at line ")
-        .next()
-        .unwrap_or(&detail)
-        .to_owned();
+    let detail = detail.split(" at line ").next().unwrap_or(&detail).to_owned();
     let column = match error.line() {
         1 => start.column + error.column().saturating_sub(1),
         _ => error.column(),
     };
-    let at = Place {
-        line: start.line + error.line().saturating_sub(1),
-        column,
-        ..start
-    };
+    let at = Place { line: start.line + error.line().saturating_sub(1), column, ..start };
     YamlError::Json { at, detail }
 }
 
@@ -79,13 +65,9 @@ struct Strict {
 impl Strict {
     fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
         if self.depth >= DEPTH_MAX {
-            return Err(E::custom(format_args!(
-                "more than {DEPTH_MAX} levels of nesting"
-            )));
+            return Err(E::custom(format_args!("more than {DEPTH_MAX} levels of nesting")));
         }
-        Ok(Self {
-            depth: self.depth + 1,
-        })
+        Ok(Self { depth: self.depth + 1 })
     }
 }
 
@@ -123,13 +105,9 @@ impl<'de> Visitor<'de> for Strict {
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
         // An integer literal beyond 64 bits arrives here, already rounded.
         if value.abs() >= 9_007_199_254_740_992.0 && (value >= 1.8e19 || value <= -9.2e18) {
-            return Err(E::custom(
-                "a number outside of 64 bits; quote it to keep it as text",
-            ));
+            return Err(E::custom("a number outside of 64 bits; quote it to keep it as text"));
         }
-        Number::from_f64(value)
-            .map(Value::Number)
-            .ok_or_else(|| E::custom("a number that JSON cannot carry"))
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("a number that JSON cannot carry"))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {

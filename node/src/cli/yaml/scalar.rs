@@ -47,50 +47,33 @@ fn ambiguous(text: &str) -> Option<(&'static str, Option<&'static str>)> {
             return Some(("as true by YAML 1.1 and as text by YAML 1.2", Some("true")));
         }
         "no" | "off" | "n" => {
-            return Some((
-                "as false by YAML 1.1 and as text by YAML 1.2",
-                Some("false"),
-            ));
+            return Some(("as false by YAML 1.1 and as text by YAML 1.2", Some("false")));
         }
         _ => {}
     }
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     let octal = digits.strip_prefix('0').is_some_and(|rest| {
         let rest = rest.strip_prefix(['o', 'O']).unwrap_or(rest);
-        !rest.is_empty()
-            && rest
-                .bytes()
-                .all(|byte| byte.is_ascii_digit() || byte == b'_')
+        !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_')
     });
     if octal {
-        return Some((
-            "as octal by some and as decimal or text by other readers",
-            None,
-        ));
+        return Some(("as octal by some and as decimal or text by other readers", None));
     }
     let binary = digits
         .strip_prefix("0b")
         .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b"01_".contains(&b)));
     let grouped = digits.contains('_')
         && digits.starts_with(|c: char| c.is_ascii_digit())
-        && digits
-            .bytes()
-            .all(|byte| byte.is_ascii_hexdigit() || b"_.xX+-".contains(&byte));
+        && digits.bytes().all(|byte| byte.is_ascii_hexdigit() || b"_.xX+-".contains(&byte));
     (binary || grouped).then_some(("as a number by YAML 1.1 and as text by YAML 1.2", None))
 }
 
 fn number(text: &str) -> Option<Plain> {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
-    if let Some(hex) = digits
-        .strip_prefix("0x")
-        .filter(|hex| is_all(hex, u8::is_ascii_hexdigit))
-    {
+    if let Some(hex) = digits.strip_prefix("0x").filter(|hex| is_all(hex, u8::is_ascii_hexdigit)) {
         // A sign before 0x is text in YAML 1.2 and a number in 1.1; nobody means the text.
         if digits.len() != text.len() {
-            return Some(Plain::Ambiguous(
-                "as a number by YAML 1.1 and as text by YAML 1.2",
-                None,
-            ));
+            return Some(Plain::Ambiguous("as a number by YAML 1.1 and as text by YAML 1.2", None));
         }
         return Some(match u64::from_str_radix(hex, 16) {
             Ok(number) => Plain::Value(Value::from(number)),
@@ -122,18 +105,11 @@ fn is_float(digits: &str) -> bool {
         Some(at) => (&digits[..at], Some(&digits[at + 1..])),
         None => (digits, None),
     };
-    let exponent_ok = exponent.is_none_or(|text| {
-        is_all(
-            text.strip_prefix(['+', '-']).unwrap_or(text),
-            u8::is_ascii_digit,
-        )
-    });
+    let exponent_ok =
+        exponent.is_none_or(|text| is_all(text.strip_prefix(['+', '-']).unwrap_or(text), u8::is_ascii_digit));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let only_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    exponent_ok
-        && only_digits(whole)
-        && only_digits(fraction)
-        && (!whole.is_empty() || !fraction.is_empty())
+    exponent_ok && only_digits(whole) && only_digits(fraction) && (!whole.is_empty() || !fraction.is_empty())
 }
 
 fn is_all(text: &str, test: fn(&u8) -> bool) -> bool {

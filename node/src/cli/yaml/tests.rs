@@ -34,20 +34,14 @@ fn what_readers_disagree_about_is_refused_with_its_place_and_the_quoted_form() {
     for word in ["yes", "no", "on", "off", "y", "n", "YES", "No", "oN"] {
         let error = refused(&format!("site:\n  country: {word}\n"));
         assert!(error.starts_with("site.yaml:2:12: "), "{error}");
-        assert!(
-            error.contains(&format!("write \"{word}\" for the text")),
-            "{error}"
-        );
+        assert!(error.contains(&format!("write \"{word}\" for the text")), "{error}");
     }
     for number in ["0640", "-017", "0o17", "08", "1_000", "0b11", "+0x1f"] {
         let error = refused(&format!("- {number}\n"));
         assert!(error.contains(&format!("write \"{number}\"")), "{error}");
     }
     assert!(refused("on: push\n").contains("write \"on\""));
-    assert_eq!(
-        one("[\"yes\", 'off', 0, 0.5, nope, 0644a]"),
-        json!(["yes", "off", 0, 0.5, "nope", "0644a"])
-    );
+    assert_eq!(one("[\"yes\", 'off', 0, 0.5, nope, 0644a]"), json!(["yes", "off", 0, 0.5, "nope", "0644a"]));
 }
 
 #[test]
@@ -81,11 +75,7 @@ fn aliases_and_merge_keys_work_within_bounds() {
     assert_eq!(one("'<<': 1\n"), json!({"<<": 1}));
     assert!(refused("a: &a [*a]").contains("inside of the node"));
     assert!(refused("<<: 3\n").contains("merge key"));
-    assert!(
-        refused("a: *nobody\n").starts_with("site.yaml:1:4"),
-        "{}",
-        refused("a: *nobody\n")
-    );
+    assert!(refused("a: *nobody\n").starts_with("site.yaml:1:4"), "{}", refused("a: *nobody\n"));
 }
 
 #[test]
@@ -96,11 +86,7 @@ fn a_billion_laughs_end_early() {
         text += &format!("l{level}: &l{level} [{}]\n", below.trim_end_matches(", "));
     }
     assert!(refused(&text).contains("nodes behind anchors and aliases"));
-    let wide = format!(
-        "a: &a {}\nb: [{}]\n",
-        "x".repeat(1 << 20),
-        "*a, ".repeat(64)
-    );
+    let wide = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 20), "*a, ".repeat(64));
     assert!(refused(&wide).contains("bytes behind anchors and aliases"));
 }
 
@@ -111,12 +97,7 @@ fn nesting_is_bounded_in_both_notations_and_through_aliases() {
     assert!(refused(&nest(DEPTH_MAX + 1)).contains("64 levels of nesting"));
     assert!(refused(&format!("a: {}", nest(DEPTH_MAX))).contains("64 levels"));
     assert!(refused(&format!("a: {}", nest(200))).contains("64 levels"));
-    let aliased = format!(
-        "a: &a {}\nb: {}*a{}\n",
-        nest(40),
-        "[".repeat(40),
-        "]".repeat(40)
-    );
+    let aliased = format!("a: &a {}\nb: {}*a{}\n", nest(40), "[".repeat(40), "]".repeat(40));
     assert!(refused(&aliased).contains("64 levels"));
 }
 
@@ -125,20 +106,14 @@ fn tags_outside_of_the_core_schema_are_refused() {
     assert!(refused("a: !secret x\n").contains("the tag !secret is not known here"));
     assert!(refused("a: !!binary aGk=\n").contains("!!binary"));
     assert!(refused("a: !!int x\n").contains("does not fit"));
-    assert_eq!(
-        one("a: !!int \"3\"\nb: ! 12\nc: !!map {}\n"),
-        json!({"a": 3, "b": "12", "c": {}})
-    );
+    assert_eq!(one("a: !!int \"3\"\nb: ! 12\nc: !!map {}\n"), json!({"a": 3, "b": "12", "c": {}}));
 }
 
 #[test]
 fn documents_know_where_they_start_and_empty_ones_are_left_out() {
     let text = "# first\n---\na: 1\n---\n---\n# nothing\n---\nb: 2\n...\n";
     let read = parse("many.yaml", text.as_bytes()).unwrap();
-    let seen: Vec<_> = read
-        .iter()
-        .map(|document| (document.line, document.value.clone()))
-        .collect();
+    let seen: Vec<_> = read.iter().map(|document| (document.line, document.value.clone())).collect();
     assert_eq!(seen, [(3, json!({"a": 1})), (8, json!({"b": 2}))]);
     let json = parse("-", b"{\"a\": 1}\n{\"b\": \"\\ud83d\\ude00\"}\n").unwrap();
     assert_eq!((json[1].line, &json[1].value), (2, &json!({"b": "😀"})));
@@ -157,10 +132,7 @@ fn bytes_that_are_no_text_are_refused_with_their_place() {
     let place = |bytes: &[u8]| parse("x", bytes).unwrap_err().to_string();
     assert!(place(b"a: 1\nb: \xff\n").starts_with("x:2:4: a byte that is not UTF-8"));
     assert!(place(b"a: \0\n").starts_with("x:1:4: a NUL character"));
-    assert_eq!(
-        parse("x", "\u{feff}a: 1".as_bytes()).unwrap()[0].value,
-        json!({"a": 1})
-    );
+    assert_eq!(parse("x", "\u{feff}a: 1".as_bytes()).unwrap()[0].value, json!({"a": 1}));
     let huge = vec![b'#'; INPUT_BYTES_MAX + 1];
     assert!(place(&huge).contains("more than 33554432 bytes"));
 }
@@ -169,10 +141,7 @@ fn bytes_that_are_no_text_are_refused_with_their_place() {
 fn other_peoples_files_keep_their_text() {
     let mut read = Vec::new();
     let text = b"version: 1.10\nbuild: 0640\ndeprecated: true\nnorway: no\nport: 80\n1: x\n";
-    each_document("index.yaml", text, Mode::Lenient, &mut |document| {
-        read.push(document.value)
-    })
-    .unwrap();
+    each_document("index.yaml", text, Mode::Lenient, &mut |document| read.push(document.value)).unwrap();
     assert_eq!(
         read,
         [
@@ -263,9 +232,7 @@ fn a_directory_is_read_by_name_and_lists_are_flattened() {
     let root = dir.path().to_str().unwrap();
     let kinds = |recursive| {
         let read = read_inputs(root, recursive).unwrap();
-        read.iter()
-            .map(|d| d.value["kind"].as_str().unwrap().to_owned())
-            .collect::<Vec<_>>()
+        read.iter().map(|d| d.value["kind"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(kinds(false), ["App", "Site", "Site"]);
     assert_eq!(kinds(true), ["App", "Site", "Site", "Site"]);
@@ -275,12 +242,7 @@ fn a_directory_is_read_by_name_and_lists_are_flattened() {
         json!({"kind": "Site", "apiVersion": "driftless.dev/v1", "metadata": {"name": "c"}})
     );
     fs::write(path("z.yaml"), "just text\n").unwrap();
-    assert!(
-        read_inputs(root, false)
-            .unwrap_err()
-            .to_string()
-            .contains("z.yaml:1: a resource is a mapping")
-    );
+    assert!(read_inputs(root, false).unwrap_err().to_string().contains("z.yaml:1: a resource is a mapping"));
     assert!(
         read_inputs(path("none").to_str().unwrap(), false)
             .unwrap_err()
@@ -288,12 +250,7 @@ fn a_directory_is_read_by_name_and_lists_are_flattened() {
             .starts_with("cannot read")
     );
     fs::create_dir(path("empty")).unwrap();
-    assert!(
-        read_inputs(path("empty").to_str().unwrap(), false)
-            .unwrap_err()
-            .to_string()
-            .contains("-R")
-    );
+    assert!(read_inputs(path("empty").to_str().unwrap(), false).unwrap_err().to_string().contains("-R"));
 }
 
 fn any_value() -> impl Strategy<Value = Value> {

@@ -6,9 +6,7 @@ use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span, Tag};
 use serde_json::{Map, Value};
 
 use super::scalar::{self, Plain};
-use super::{
-    ALIAS_BYTES_MAX, ALIAS_NODES_MAX, DEPTH_MAX, Mode, NODES_MAX, ParsedDocument, Place, YamlError,
-};
+use super::{ALIAS_BYTES_MAX, ALIAS_NODES_MAX, DEPTH_MAX, Mode, NODES_MAX, ParsedDocument, Place, YamlError};
 
 /// Reads every document of `text`, handing each over as soon as it is complete.
 pub(super) fn each_document(
@@ -51,11 +49,7 @@ struct Open {
 
 enum Body {
     Sequence(Vec<Value>),
-    Mapping {
-        map: Map<String, Value>,
-        key: Option<Key>,
-        merged: Option<Vec<Value>>,
-    },
+    Mapping { map: Map<String, Value>, key: Option<Key>, merged: Option<Vec<Value>> },
 }
 
 enum Key {
@@ -113,11 +107,7 @@ impl<'a> Tree<'a> {
             }
             Event::MappingStart(anchor, tag) => {
                 self.check_collection_tag(tag.as_deref(), "map", at)?;
-                let body = Body::Mapping {
-                    map: Map::new(),
-                    key: None,
-                    merged: None,
-                };
+                let body = Body::Mapping { map: Map::new(), key: None, merged: None };
                 self.open(body, anchor, at)?;
             }
             Event::SequenceEnd | Event::MappingEnd => self.close()?,
@@ -139,39 +129,15 @@ impl<'a> Tree<'a> {
             let key = self.key(text, style, tag, at)?;
             if anchor != 0 {
                 let value = Value::from(text);
-                self.remember(
-                    anchor,
-                    &Node {
-                        value,
-                        nodes: 1,
-                        bytes: text.len(),
-                        depth: 0,
-                    },
-                    at,
-                )?;
+                self.remember(anchor, &Node { value, nodes: 1, bytes: text.len(), depth: 0 }, at)?;
             }
             return self.begin_entry(key, at);
         }
         let value = self.value(text, style, tag, at)?;
-        self.finish(
-            Node {
-                value,
-                nodes: 1,
-                bytes: text.len(),
-                depth: 0,
-            },
-            anchor,
-            at,
-        )
+        self.finish(Node { value, nodes: 1, bytes: text.len(), depth: 0 }, anchor, at)
     }
 
-    fn key(
-        &self,
-        text: &str,
-        style: ScalarStyle,
-        tag: Option<&Tag>,
-        at: Marker,
-    ) -> Result<Key, YamlError> {
+    fn key(&self, text: &str, style: ScalarStyle, tag: Option<&Tag>, at: Marker) -> Result<Key, YamlError> {
         let plain = style == ScalarStyle::Plain && tag.is_none();
         if plain && text == "<<" {
             return Ok(Key::Merge);
@@ -186,11 +152,7 @@ impl<'a> Tree<'a> {
             Value::Number(_) => "a number",
             Value::Array(_) | Value::Object(_) => "a collection",
         };
-        Err(YamlError::KeyNotString {
-            at: self.place(at),
-            found,
-            hint: format!("write {text:?}:"),
-        })
+        Err(YamlError::KeyNotString { at: self.place(at), found, hint: format!("write {text:?}:") })
     }
 
     fn value(
@@ -220,18 +182,12 @@ impl<'a> Tree<'a> {
                     quoted: format!("\"{text}\""),
                     or_else: match other {
                         Some(other) => format!(", {other} for the truth value"),
-                        None => {
-                            ", or a decimal number without leading zeros or underscores".to_owned()
-                        }
+                        None => ", or a decimal number without leading zeros or underscores".to_owned(),
                     },
                 });
             }
             Plain::Unkept(why) => {
-                return Err(YamlError::Number {
-                    at: self.place(at),
-                    text: text.to_owned(),
-                    why,
-                });
+                return Err(YamlError::Number { at: self.place(at), text: text.to_owned(), why });
             }
         };
         let fits = match (wanted, &value) {
@@ -258,27 +214,15 @@ impl<'a> Tree<'a> {
         if self.open.len() >= DEPTH_MAX {
             return Err(self.too_much(at, "levels of nesting", DEPTH_MAX));
         }
-        self.open.push(Open {
-            at,
-            anchor,
-            nodes: 1,
-            bytes: 0,
-            depth: 0,
-            body,
-        });
+        self.open.push(Open { at, anchor, nodes: 1, bytes: 0, depth: 0, body });
         Ok(())
     }
 
     fn close(&mut self) -> Result<(), YamlError> {
-        let open = self
-            .open
-            .pop()
-            .expect("the parser closes only what it opened");
+        let open = self.open.pop().expect("the parser closes only what it opened");
         let value = match open.body {
             Body::Sequence(items) => Value::Array(items),
-            Body::Mapping {
-                mut map, merged, ..
-            } => {
+            Body::Mapping { mut map, merged, .. } => {
                 for source in merged.into_iter().flatten() {
                     let Value::Object(source) = source else {
                         return Err(YamlError::Alias {
@@ -293,12 +237,7 @@ impl<'a> Tree<'a> {
                 Value::Object(map)
             }
         };
-        let node = Node {
-            value,
-            nodes: open.nodes,
-            bytes: open.bytes,
-            depth: open.depth + 1,
-        };
+        let node = Node { value, nodes: open.nodes, bytes: open.bytes, depth: open.depth + 1 };
         self.finish(node, open.anchor, open.at)
     }
 
@@ -329,19 +268,12 @@ impl<'a> Tree<'a> {
     }
 
     fn wants_key(&self) -> bool {
-        self.open
-            .last()
-            .is_some_and(|open| matches!(&open.body, Body::Mapping { key: None, .. }))
+        self.open.last().is_some_and(|open| matches!(&open.body, Body::Mapping { key: None, .. }))
     }
 
     fn begin_entry(&mut self, new: Key, at: Marker) -> Result<(), YamlError> {
         let place = self.place(at);
-        let Some(Open {
-            nodes,
-            bytes,
-            body: Body::Mapping { map, key, merged },
-            ..
-        }) = self.open.last_mut()
+        let Some(Open { nodes, bytes, body: Body::Mapping { map, key, merged }, .. }) = self.open.last_mut()
         else {
             unreachable!("a key is wanted only in a mapping")
         };
@@ -350,10 +282,7 @@ impl<'a> Tree<'a> {
             Key::Merge => (merged.is_some(), "<<"),
         };
         if repeated {
-            return Err(YamlError::DuplicateKey {
-                at: place,
-                key: name.to_owned(),
-            });
+            return Err(YamlError::DuplicateKey { at: place, key: name.to_owned() });
         }
         *nodes += 1;
         *bytes += name.len();
@@ -418,12 +347,7 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    fn check_collection_tag(
-        &self,
-        tag: Option<&Tag>,
-        own: &str,
-        at: Marker,
-    ) -> Result<(), YamlError> {
+    fn check_collection_tag(&self, tag: Option<&Tag>, own: &str, at: Marker) -> Result<(), YamlError> {
         match tag {
             None => Ok(()),
             Some(tag) => match core_tag(tag) {
@@ -439,19 +363,11 @@ impl<'a> Tree<'a> {
             Some(name) => format!("!!{name}"),
             None => tag.to_string(),
         };
-        YamlError::Tag {
-            at: self.place(at),
-            tag: shown,
-            why,
-        }
+        YamlError::Tag { at: self.place(at), tag: shown, why }
     }
 
     fn too_much(&self, at: Marker, what: &'static str, max: usize) -> YamlError {
-        YamlError::TooMuch {
-            at: self.place(at),
-            what,
-            max,
-        }
+        YamlError::TooMuch { at: self.place(at), what, max }
     }
 
     fn place(&self, at: Marker) -> Place {
@@ -468,9 +384,5 @@ fn core_tag(tag: &Tag) -> Option<&str> {
 }
 
 fn place(file: &str, at: Marker) -> Place {
-    Place {
-        file: file.to_owned(),
-        line: at.line().max(1),
-        column: at.col() + 1,
-    }
+    Place { file: file.to_owned(), line: at.line().max(1), column: at.col() + 1 }
 }
