@@ -78,8 +78,8 @@ pub enum YamlError {
         readings: &'static str,
         /// The quoted form.
         quoted: String,
-        /// The other form, if there is one.
-        or_else: String,
+        /// What else could be written.
+        or_else: &'static str,
     },
     /// A key stands twice in one mapping. Nothing was taken from the file.
     #[error("{at}: the key {key:?} stands twice in one mapping; remove one of them")]
@@ -152,7 +152,7 @@ pub enum YamlError {
 #[error("{file}:{line}:{column}")]
 pub struct Place {
     /// The file as the user named it.
-    pub file: String,
+    pub file: Box<str>,
     /// From 1.
     pub line: usize,
     /// From 1, in characters.
@@ -183,18 +183,18 @@ pub fn each_document(
             // text whose first document already is no JSON may be tried again.
             Err(json::Failure { error, handed: 0, syntax: true }) if !is_json_file(file) => {
                 return tree::each_document(file, text, mode, take).map_err(|yaml| match yaml {
-                    YamlError::Syntax { .. } => error,
+                    YamlError::Syntax { .. } => *error,
                     other => other,
                 });
             }
-            Err(json::Failure { error, .. }) => return Err(error),
+            Err(json::Failure { error, .. }) => return Err(*error),
         }
     }
     tree::each_document(file, text, mode, take)
 }
 
 fn text_of<'a>(file: &str, bytes: &'a [u8], mode: Mode) -> Result<&'a str, YamlError> {
-    let start = Place { file: file.to_owned(), line: 1, column: 1 };
+    let start = Place { file: file.into(), line: 1, column: 1 };
     if mode == Mode::Strict && bytes.len() > INPUT_BYTES_MAX {
         return Err(YamlError::TooMuch { at: start, what: "bytes", max: INPUT_BYTES_MAX });
     }
@@ -215,7 +215,7 @@ fn text_of<'a>(file: &str, bytes: &'a [u8], mode: Mode) -> Result<&'a str, YamlE
 fn place_of(file: &str, before: &[u8]) -> Place {
     let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     Place {
-        file: file.to_owned(),
+        file: file.into(),
         line: before.iter().filter(|byte| **byte == b'\n').count() + 1,
         column: String::from_utf8_lossy(&before[line_start..]).chars().count() + 1,
     }

@@ -174,7 +174,7 @@ pub(super) fn import_csv(import: &mut Import<'_>, reader: &mut dyn Read) -> Resu
 
 /// Kubernetes' canonical form of a CPU quantity.
 fn cores(milli: u64) -> String {
-    if milli % 1_000 == 0 { (milli / 1_000).to_string() } else { format!("{milli}m") }
+    if milli.is_multiple_of(1_000) { (milli / 1_000).to_string() } else { format!("{milli}m") }
 }
 
 /// `<site>.<node>`, once each.

@@ -9,7 +9,7 @@ use super::{DEPTH_MAX, ParsedDocument, Place, YamlError, place_of};
 
 /// Why reading stopped, and whether anything was handed over before.
 pub(super) struct Failure {
-    pub(super) error: YamlError,
+    pub(super) error: Box<YamlError>,
     pub(super) handed: usize,
     /// The text is not JSON at all, as opposed to JSON that we refuse.
     pub(super) syntax: bool,
@@ -34,7 +34,7 @@ pub(super) fn each_document(
         let value = Strict { depth: 0 }.deserialize(&mut reader).map_err(|error| Failure {
             syntax: !error.is_data(),
             handed,
-            error: failure(before.clone(), &error),
+            error: Box::new(failure(before.clone(), &error)),
         })?;
         // Only the stream reader tells how far a value reached.
         rest = &rest[reader.into_iter::<serde::de::IgnoredAny>().byte_offset()..];

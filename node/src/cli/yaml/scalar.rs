@@ -9,8 +9,8 @@ use super::Mode;
 pub(super) enum Plain {
     /// All readers agree.
     Value(Value),
-    /// Readers disagree; how, and the unambiguous other form if there is one.
-    Ambiguous(&'static str, Option<&'static str>),
+    /// Readers disagree; how, and what else could be written, as the end of a sentence.
+    Ambiguous(&'static str, &'static str),
     /// A number that cannot be kept, and why.
     Unkept(&'static str),
 }
@@ -41,13 +41,13 @@ pub(super) fn misreadable(text: &str) -> bool {
     numeric_start || !matches!(resolve(text, Mode::Strict), Plain::Value(Value::String(_)))
 }
 
-fn ambiguous(text: &str) -> Option<(&'static str, Option<&'static str>)> {
+fn ambiguous(text: &str) -> Option<(&'static str, &'static str)> {
     match text.to_ascii_lowercase().as_str() {
         "yes" | "on" | "y" => {
-            return Some(("as true by YAML 1.1 and as text by YAML 1.2", Some("true")));
+            return Some(("as true by YAML 1.1 and as text by YAML 1.2", ", true for the truth value"));
         }
         "no" | "off" | "n" => {
-            return Some(("as false by YAML 1.1 and as text by YAML 1.2", Some("false")));
+            return Some(("as false by YAML 1.1 and as text by YAML 1.2", ", false for the truth value"));
         }
         _ => {}
     }
@@ -57,7 +57,7 @@ fn ambiguous(text: &str) -> Option<(&'static str, Option<&'static str>)> {
         !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_')
     });
     if octal {
-        return Some(("as octal by some and as decimal or text by other readers", None));
+        return Some(("as octal by some and as decimal or text by other readers", OR_DECIMAL));
     }
     let binary = digits
         .strip_prefix("0b")
@@ -65,7 +65,7 @@ fn ambiguous(text: &str) -> Option<(&'static str, Option<&'static str>)> {
     let grouped = digits.contains('_')
         && digits.starts_with(|c: char| c.is_ascii_digit())
         && digits.bytes().all(|byte| byte.is_ascii_hexdigit() || b"_.xX+-".contains(&byte));
-    (binary || grouped).then_some(("as a number by YAML 1.1 and as text by YAML 1.2", None))
+    (binary || grouped).then_some(("as a number by YAML 1.1 and as text by YAML 1.2", OR_DECIMAL))
 }
 
 fn number(text: &str) -> Option<Plain> {
@@ -73,7 +73,7 @@ fn number(text: &str) -> Option<Plain> {
     if let Some(hex) = digits.strip_prefix("0x").filter(|hex| is_all(hex, u8::is_ascii_hexdigit)) {
         // A sign before 0x is text in YAML 1.2 and a number in 1.1; nobody means the text.
         if digits.len() != text.len() {
-            return Some(Plain::Ambiguous("as a number by YAML 1.1 and as text by YAML 1.2", None));
+            return Some(Plain::Ambiguous("as a number by YAML 1.1 and as text by YAML 1.2", OR_DECIMAL));
         }
         return Some(match u64::from_str_radix(hex, 16) {
             Ok(number) => Plain::Value(Value::from(number)),
@@ -117,3 +117,4 @@ fn is_all(text: &str, test: fn(&u8) -> bool) -> bool {
 }
 
 const OUTSIDE: &str = "is outside of 64 bits";
+const OR_DECIMAL: &str = ", or a decimal number without leading zeros or underscores";

@@ -253,6 +253,21 @@ fn a_directory_is_read_by_name_and_lists_are_flattened() {
     assert!(read_inputs(path("empty").to_str().unwrap(), false).unwrap_err().to_string().contains("-R"));
 }
 
+#[test]
+fn the_samples_that_the_demo_loads_pass_the_strict_reader() {
+    let samples = concat!(env!("CARGO_MANIFEST_DIR"), "/samples");
+    let documents = read_inputs(samples, false).unwrap();
+    let count = |kind: &str| documents.iter().filter(|d| d.value["kind"] == kind).count();
+    let counts = ["App", "Release", "Profile", "Override", "Machine"].map(count);
+    assert_eq!((counts, documents.len()), ([3, 7, 4, 1, 18], 33));
+    for ParsedDocument { value, file, line } in &documents {
+        let kind = value["kind"].as_str().unwrap().parse().unwrap();
+        let name = value["metadata"]["name"].as_str().unwrap();
+        let named = driftless_core::name::Document::new(kind, "default", name);
+        assert!(named.is_ok(), "{file}:{line}: {named:?}");
+    }
+}
+
 fn any_value() -> impl Strategy<Value = Value> {
     let text = prop_oneof![
         "[a-z0-9 .:#_'\"\\\\~+-]{0,12}",

@@ -174,16 +174,13 @@ impl<'a> Tree<'a> {
         };
         let value = match scalar::resolve(text, self.mode) {
             Plain::Value(value) => value,
-            Plain::Ambiguous(readings, other) => {
+            Plain::Ambiguous(readings, or_else) => {
                 return Err(YamlError::Ambiguous {
                     at: self.place(at),
                     text: text.to_owned(),
                     readings,
                     quoted: format!("\"{text}\""),
-                    or_else: match other {
-                        Some(other) => format!(", {other} for the truth value"),
-                        None => ", or a decimal number without leading zeros or underscores".to_owned(),
-                    },
+                    or_else,
                 });
             }
             Plain::Unkept(why) => {
@@ -384,5 +381,5 @@ fn core_tag(tag: &Tag) -> Option<&str> {
 }
 
 fn place(file: &str, at: Marker) -> Place {
-    Place { file: file.to_owned(), line: at.line().max(1), column: at.col() + 1 }
+    Place { file: file.into(), line: at.line().max(1), column: at.col() + 1 }
 }
