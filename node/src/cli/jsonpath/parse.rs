@@ -344,9 +344,8 @@ impl Cursor {
     }
 
     fn quoted(&mut self) -> Result<String, ParseError> {
-        let quote = match self.peek() {
-            Some(quote @ ('"' | '\'')) => quote,
-            _ => return Err(self.expected("a quoted text")),
+        let Some(quote @ ('"' | '\'')) = self.peek() else {
+            return Err(self.expected("a quoted text"));
         };
         self.next += 1;
         let mut text = String::new();
