@@ -1,6 +1,7 @@
 //! Nodes.
 pub mod api;
 pub mod cli;
+pub mod daemon;
 pub mod identity;
 #[doc(hidden)]
 pub mod testing;
