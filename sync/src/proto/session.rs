@@ -1,0 +1,269 @@
+//! One session: what is known of a peer, what is on its way to it, and what is owed to it.
+//!
+//! Owns the state of one peer and nothing else; the engine decides when to send.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use driftless_core::event::ChainId;
+use driftless_core::ids::{Boot, EventId};
+use driftless_core::name::Scope;
+use driftless_core::vector::{Head, Vector};
+
+use super::interest::{Interest, PeerInfo};
+use super::reason::Violation;
+
+/// Most times in a row that a scope is asked for again without any progress.
+const FRUITLESS_RESTARTS_MAX: u32 = 8;
+
+/// Identifies a session; the shell counts them and never uses one twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u64);
+
+/// How far a session has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Waiting for the peer's `Hello` until then.
+    Greeting {
+        /// When the wait ends.
+        deadline_ms: u64,
+        /// What this node said that it wants, if it has spoken: the answer is in that order.
+        listed: Option<Interest>,
+    },
+    /// Both have greeted.
+    Live {
+        /// What the peer wants.
+        interest: Interest,
+        /// The peer's boot.
+        boot: Boot,
+    },
+}
+
+/// What is known of a peer's part of a scope. Vectors are shared with everybody who has the same.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Known {
+    /// What the peer said that it durably holds.
+    pub(crate) acked: Arc<Vector>,
+    /// The same and what it sent or was sent: it is not sent again.
+    pub(crate) held: Arc<Vector>,
+}
+
+/// A place in the log from which a scope is still to be sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cursor {
+    /// Everything up to here was sent or is held.
+    pub(crate) after: u64,
+    /// Up to here also what came from hubs is sent to a hub.
+    pub(crate) all_until: u64,
+}
+
+/// A frame of events that is not acknowledged yet.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    pub(crate) number: u64,
+    pub(crate) bytes: usize,
+    pub(crate) scope: Scope,
+    pub(crate) heads: Arc<[(ChainId, u64)]>,
+}
+
+/// A request to start a scope anew.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Restart {
+    /// Asked for, and the answer has not begun.
+    pub(crate) waiting: bool,
+    /// Events held when it was last asked for.
+    events: u64,
+    /// How often in a row nothing came of it.
+    fruitless: u32,
+}
+
+/// One peer.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) peer: PeerInfo,
+    pub(crate) phase: Phase,
+    pub(crate) since_ms: u64,
+    /// Number of the next frame to send, and of the next to arrive.
+    pub(crate) next_sent: u64,
+    pub(crate) next_received: u64,
+    pub(crate) bytes_sent: u64,
+    pub(crate) bytes_received: u64,
+    pub(crate) last_acked_ms: Option<u64>,
+    /// Scopes whose state at the peer has been settled or at least touched.
+    pub(crate) known: BTreeMap<Scope, Known>,
+    /// Scopes of which the peer's vector was asked for and has not come.
+    pub(crate) awaiting: BTreeSet<Scope>,
+    /// Scopes of which the own vector was sent in this comparison.
+    pub(crate) told: BTreeSet<Scope>,
+    /// Scopes that were shared and no longer are; what is still on its way of them is ignored.
+    pub(crate) left: BTreeSet<Scope>,
+    pub(crate) pending: BTreeMap<Scope, Cursor>,
+    pub(crate) in_flight: VecDeque<InFlight>,
+    pub(crate) in_flight_bytes: usize,
+    /// Number of the last frame of events that was taken and not acknowledged.
+    pub(crate) unacknowledged: Option<u64>,
+    pub(crate) incomplete: Vec<u64>,
+    /// Scopes to ask for again once what was staged is durable.
+    pub(crate) wanted: BTreeSet<Scope>,
+    pub(crate) restarts: BTreeMap<Scope, Restart>,
+    /// Restarts that the peer may still demand; grows with time.
+    pub(crate) restarts_left: u32,
+    /// Hub to hub: scopes whose heads are to be announced, and what was announced of each.
+    pub(crate) announce: BTreeSet<Scope>,
+    pub(crate) announced: BTreeMap<Scope, Arc<Vector>>,
+    pub(crate) announce_at_ms: Option<u64>,
+    /// Hub to hub: scopes of which the peer announced more than is held, to fetch if it stays so.
+    pub(crate) fetch: BTreeMap<Scope, u64>,
+}
+
+impl Session {
+    pub(crate) fn new(peer: PeerInfo, now_ms: u64, deadline_ms: u64, restarts: u32) -> Self {
+        Self {
+            peer,
+            phase: Phase::Greeting { deadline_ms, listed: None },
+            since_ms: now_ms,
+            next_sent: 0,
+            next_received: 0,
+            bytes_sent: 0,
+            bytes_received: 0,
+            last_acked_ms: None,
+            known: BTreeMap::new(),
+            awaiting: BTreeSet::new(),
+            told: BTreeSet::new(),
+            left: BTreeSet::new(),
+            pending: BTreeMap::new(),
+            in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
+            unacknowledged: None,
+            incomplete: Vec::new(),
+            wanted: BTreeSet::new(),
+            restarts: BTreeMap::new(),
+            restarts_left: restarts,
+            announce: BTreeSet::new(),
+            announced: BTreeMap::new(),
+            announce_at_ms: None,
+            fetch: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        matches!(self.phase, Phase::Live { .. })
+    }
+
+    pub(crate) fn is_hub(&self) -> bool {
+        self.peer.kind.is_hub()
+    }
+
+    /// The peer's interest, once it has greeted.
+    pub(crate) fn interest(&self) -> Option<&Interest> {
+        match &self.phase {
+            Phase::Live { interest, .. } => Some(interest),
+            Phase::Greeting { .. } => None,
+        }
+    }
+
+    /// Whether the peer wants a scope and may hold it.
+    pub(crate) fn takes(&self, scope: &Scope) -> bool {
+        self.interest().is_some_and(|interest| interest.contains(scope)) && self.peer.kind.may_hold(scope)
+    }
+
+    /// Notes that the peer holds an event and everything before it in its chain.
+    pub(crate) fn note_held(&mut self, scope: &Scope, chain: ChainId, seq: u64) {
+        let known = self.known.entry(scope.clone()).or_default();
+        if !known.held.covers(&chain, seq) {
+            Arc::make_mut(&mut known.held).advance(chain, Head { seq, id: EventId::default() });
+        }
+    }
+
+    /// Takes the peer's own statement of what it durably holds; more may be on its way.
+    pub(crate) fn settle(&mut self, scope: &Scope, vector: Arc<Vector>) {
+        self.awaiting.remove(scope);
+        self.fetch.remove(scope);
+        self.known.insert(scope.clone(), Known { acked: vector.clone(), held: vector });
+    }
+
+    /// Has a scope sent from a place in the log; an earlier place wins.
+    pub(crate) fn send_from(&mut self, scope: &Scope, after: u64, all_until: u64) {
+        let cursor = self.pending.entry(scope.clone()).or_insert(Cursor { after, all_until });
+        cursor.after = cursor.after.min(after);
+        cursor.all_until = cursor.all_until.max(all_until);
+    }
+
+    /// Takes an acknowledgement. `own` gives the vector to share where the peer holds as much.
+    pub(crate) fn acknowledge(
+        &mut self,
+        through: u64,
+        incomplete: &[u64],
+        own: &BTreeMap<Scope, Arc<Vector>>,
+    ) -> Result<(), Violation> {
+        if through >= self.next_sent {
+            return Err(Violation::Ack(through));
+        }
+        while self.in_flight.front().is_some_and(|frame| frame.number <= through) {
+            let Some(frame) = self.in_flight.pop_front() else { break };
+            self.in_flight_bytes -= frame.bytes;
+            if incomplete.contains(&frame.number) {
+                continue;
+            }
+            let Some(known) = self.known.get_mut(&frame.scope) else { continue };
+            for (chain, seq) in frame.heads.iter() {
+                if !known.acked.covers(chain, *seq) {
+                    let head = Head { seq: *seq, id: EventId::default() };
+                    Arc::make_mut(&mut known.acked).advance(*chain, head);
+                }
+            }
+            known.share(own.get(&frame.scope));
+        }
+        Ok(())
+    }
+
+    /// Decides whether to ask for a scope again; `events` counts what is held of it.
+    pub(crate) fn may_restart(&mut self, scope: &Scope, events: u64) -> Result<bool, Violation> {
+        let restart = self.restarts.entry(scope.clone()).or_default();
+        if restart.waiting {
+            return Ok(false);
+        }
+        restart.fruitless = if restart.events == events { restart.fruitless + 1 } else { 0 };
+        if restart.fruitless > FRUITLESS_RESTARTS_MAX {
+            return Err(Violation::Unanswered(scope.clone()));
+        }
+        *restart = Restart { waiting: true, events, ..*restart };
+        Ok(true)
+    }
+
+    /// Drops everything about a scope that is no longer shared.
+    pub(crate) fn leave(&mut self, scope: &Scope) {
+        self.known.remove(scope);
+        self.awaiting.remove(scope);
+        self.told.remove(scope);
+        self.pending.remove(scope);
+        self.wanted.remove(scope);
+        self.restarts.remove(scope);
+        self.announce.remove(scope);
+        self.announced.remove(scope);
+        self.fetch.remove(scope);
+        self.left.insert(scope.clone());
+    }
+}
+
+impl Known {
+    /// Replaces vectors by equal ones that are shared.
+    pub(crate) fn share(&mut self, own: Option<&Arc<Vector>>) {
+        if let Some(own) = own {
+            if same_places(&self.acked, own) {
+                self.acked = own.clone();
+            }
+            if same_places(&self.held, own) {
+                self.held = own.clone();
+            }
+        }
+        if !Arc::ptr_eq(&self.acked, &self.held) && same_places(&self.acked, &self.held) {
+            self.held = self.acked.clone();
+        }
+    }
+}
+
+/// Whether two vectors cover the same places; ids are not known of every head.
+fn same_places(a: &Vector, b: &Vector) -> bool {
+    a.len() == b.len() && a.missing_in(b) == 0 && b.missing_in(a) == 0
+}

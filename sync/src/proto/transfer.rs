@@ -1,0 +1,418 @@
+//! Moving events: taking them, acknowledging them once durable, and sending what peers lack.
+//!
+//! The log is the queue. A peer that lags is a cursor in it; what is sent and not acknowledged is
+//! bounded per peer, what one call reads is bounded for all, and peers take turns.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use driftless_core::event::ChainId;
+use driftless_core::group::Record;
+use driftless_core::ids::FleetId;
+use driftless_core::log::{Entry, LogRead};
+use driftless_core::name::Scope;
+use driftless_core::replica::{MergeError, Replica, Want};
+use driftless_core::store::{Store, StoreError};
+use driftless_core::vector::Vector;
+
+use super::codec::{EVENTS_BYTES_MAX, EventsBody};
+use super::engine::{Engine, Fault, Output};
+use super::frame::{self, Ask, Frame, INCOMPLETE_MAX};
+use super::interest::Class;
+use super::reason::Violation;
+use super::session::{Cursor, InFlight, Known, SessionId};
+
+/// Bytes of a frame of announcements, about.
+const ANNOUNCE_BYTES: usize = 64 << 10;
+/// Bytes of an announced chain, about.
+const ANNOUNCED_CHAIN_BYTES: usize = 96;
+
+impl Engine {
+    /// Takes records of a peer: they are staged, and acknowledged after the next commit.
+    pub(crate) fn events<S: Store>(
+        &mut self,
+        id: SessionId,
+        number: u64,
+        records: Vec<Arc<[u8]>>,
+        replica: &mut Replica<S>,
+    ) -> Result<(), Fault> {
+        let mut taken = Vec::with_capacity(records.len());
+        for record in records {
+            let place = Place::of(replica.fleet(), &record)?;
+            if !self.shares(id, &place.scope) {
+                self.outside(id, &place.scope)?;
+                continue;
+            }
+            let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
+            session.note_held(&place.scope, place.chain, place.last_seq);
+            if session.is_hub() {
+                let seq = self.via_hubs.entry(place.scope).or_default().entry(place.chain).or_default();
+                *seq = place.last_seq.max(*seq);
+            }
+            taken.push(record);
+        }
+        let merged = match replica.merge(&taken) {
+            Ok(merged) => merged,
+            Err(MergeError::Violation(violation)) => {
+                return Err(Violation::Events(violation.to_string()).into());
+            }
+            Err(MergeError::Store(error)) => return Err(error.into()),
+        };
+        self.counters.events_accepted += merged.accepted;
+        self.counters.events_duplicate += merged.duplicates;
+        self.counters.events_refused += merged.refused.len() as u64;
+        let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
+        session.unacknowledged = Some(number);
+        if !merged.wanted.is_empty() {
+            if session.incomplete.len() == INCOMPLETE_MAX {
+                return Err(Violation::Limit { what: "incomplete frames", max: INCOMPLETE_MAX }.into());
+            }
+            session.incomplete.push(number);
+        }
+        for want in merged.wanted {
+            match want {
+                Want::Chain { scope, .. } | Want::Event { scope, .. } => session.wanted.insert(scope),
+                Want::Enrolment { scope, .. } => {
+                    session.wanted.insert(Scope::Fleet);
+                    session.wanted.insert(scope)
+                }
+            };
+        }
+        self.uncommitted.insert(id);
+        Ok(())
+    }
+
+    /// Everything before is durable: acknowledges it, asks again for what could not be used, and lets
+    /// the peers that want the changed scopes have the news.
+    pub(crate) fn committed<S: Store>(
+        &mut self,
+        changed: &[Scope],
+        replica: &Replica<S>,
+        out: &mut Vec<Output>,
+    ) -> Result<(), StoreError> {
+        let before = std::mem::replace(&mut self.position, replica.position());
+        for scope in changed {
+            self.changed(scope, before, replica);
+        }
+        for id in std::mem::take(&mut self.uncommitted) {
+            self.acknowledge(id, out);
+            let handled = self.ask_again(id, replica, out);
+            self.conclude(id, handled, out)?;
+        }
+        Ok(())
+    }
+
+    fn changed<S: Store>(&mut self, scope: &Scope, before: u64, replica: &Replica<S>) {
+        if !self.config.interest.contains(scope) {
+            return;
+        }
+        let listed = self.subscribers.get(scope);
+        let interested: Vec<SessionId> =
+            listed.into_iter().flatten().chain(&self.subscribers_of_all).copied().collect();
+        let known_before = self.own.remove(scope).unwrap_or_default();
+        if interested.is_empty() {
+            return;
+        }
+        self.own.insert(scope.clone(), Arc::new(replica.vector(scope)));
+        let announce_at_ms = self.now_ms + self.config.limits.announce_ms;
+        let hub = self.config.local.kind.is_hub();
+        for id in interested {
+            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            if session.awaiting.contains(scope) {
+                // The peer's vector will say where to begin.
+                continue;
+            }
+            session.known.entry(scope.clone()).or_insert_with(|| Known {
+                acked: known_before.clone(),
+                held: known_before.clone(),
+            });
+            session.send_from(scope, before, 0);
+            if hub && session.is_hub() {
+                session.announce.insert(scope.clone());
+                session.announce_at_ms.get_or_insert(announce_at_ms);
+            }
+            self.ready.insert(id);
+        }
+    }
+
+    fn acknowledge(&mut self, id: SessionId, out: &mut Vec<Output>) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let incomplete = std::mem::take(&mut session.incomplete);
+        if let Some(through) = session.unacknowledged.take() {
+            self.send(id, &Frame::Ack { through, incomplete }, Class::Control, out);
+        }
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.known.iter_mut().for_each(|(scope, known)| known.share(self.own.get(scope)));
+        }
+    }
+
+    /// Has the peer start those scopes anew of which it sent what cannot be used yet.
+    fn ask_again<S: Store>(
+        &mut self,
+        id: SessionId,
+        replica: &Replica<S>,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Fault> {
+        let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
+        for scope in std::mem::take(&mut session.wanted) {
+            if !self.shares(id, &scope) {
+                continue;
+            }
+            let events = self.own_vector(&scope, replica).events();
+            let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
+            if session.may_restart(&scope, events)? {
+                self.counters.restarts += 1;
+                self.tell(id, &scope, Ask::Restart, replica, out);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what peers lack, in turns, until nothing can be sent or the work of one call is done.
+    pub(crate) fn pump<S: Store>(
+        &mut self,
+        replica: &Replica<S>,
+        out: &mut Vec<Output>,
+    ) -> Result<(), StoreError> {
+        let mut reads = Reads::default();
+        let mut work = 0;
+        while work < self.config.limits.work_bytes_max {
+            let next = self.ready.range(next_session(self.turn)..).next().or_else(|| self.ready.first());
+            let Some(id) = next.copied() else { break };
+            self.turn = id;
+            match self.send_one(id, replica, &mut reads, out)? {
+                Some(bytes) => work += bytes,
+                None => {
+                    self.ready.remove(&id);
+                }
+            }
+        }
+        if self.ready.is_empty() {
+            self.drop_passed();
+        }
+        Ok(())
+    }
+
+    /// Sends one frame of events to a peer. `None` if there is nothing to send or no room; else the
+    /// bytes that it cost.
+    fn send_one<S: Store>(
+        &mut self,
+        id: SessionId,
+        replica: &Replica<S>,
+        reads: &mut Reads,
+        out: &mut Vec<Output>,
+    ) -> Result<Option<usize>, StoreError> {
+        let limits = self.config.limits;
+        let Some(session) = self.sessions.get_mut(&id) else { return Ok(None) };
+        if session.in_flight_bytes >= limits.window_bytes {
+            return Ok(None);
+        }
+        let Some((scope, cursor)) = session.pending.first_key_value() else { return Ok(None) };
+        let (scope, cursor) = (scope.clone(), *cursor);
+        let read = reads.read(&scope, cursor.after, limits.chunk_bytes, replica, &mut self.counters)?;
+        let end = read.log.end;
+        let cost = read.bytes.max(256);
+        let held = session.known.get(&scope).map(|known| known.held.clone()).unwrap_or_default();
+        let via = if session.is_hub() { self.via_hubs.get(&scope) } else { None };
+        let chosen = choose(&read.log.entries, &held, via, cursor);
+        match end {
+            true => session.pending.remove(&scope),
+            false => session.pending.insert(scope.clone(), Cursor { after: read.log.next, ..cursor }),
+        };
+        if chosen.is_empty() {
+            return Ok(Some(cost));
+        }
+        let body = match chosen.len() == read.log.entries.len() {
+            true => read.body.get_or_insert_with(|| {
+                self.codec.encode(read.log.entries.iter().map(|entry| &*entry.bytes))
+            }),
+            false => &self.codec.encode(chosen.iter().map(|entry| &*entry.bytes)),
+        };
+        let bytes = frame::encode_events(session.next_sent, body);
+        let heads: Arc<[(ChainId, u64)]> =
+            chosen.iter().map(|entry| (entry.chain, entry.last_seq)).collect();
+        for (chain, seq) in heads.iter() {
+            session.note_held(&scope, *chain, *seq);
+        }
+        let class = Class::from(&scope);
+        session.in_flight.push_back(InFlight { number: session.next_sent, bytes: bytes.len(), scope, heads });
+        session.in_flight_bytes += bytes.len();
+        session.next_sent += 1;
+        session.bytes_sent += bytes.len() as u64;
+        self.counters.frames_sent += 1;
+        out.push(Output::Send { session: id, bytes, class });
+        Ok(Some(cost))
+    }
+
+    /// Forgets what came by way of hubs once no cursor of a hub can meet it any more.
+    fn drop_passed(&mut self) {
+        if self.via_hubs.is_empty() || self.uncommitted.iter().any(|id| self.hubs.contains(id)) {
+            return;
+        }
+        let pending: BTreeSet<Scope> = self
+            .hubs
+            .iter()
+            .filter_map(|id| self.sessions.get(id))
+            .flat_map(|session| session.pending.keys().cloned())
+            .collect();
+        self.via_hubs.retain(|scope, _| pending.contains(scope));
+    }
+
+    /// Takes the heads that a hub holds and did not push.
+    pub(crate) fn announced(&mut self, id: SessionId, entries: Vec<(Scope, Vector)>) -> Result<(), Fault> {
+        let fetch_at_ms = self.now_ms + self.config.limits.fetch_ms;
+        for (scope, vector) in entries {
+            if !self.shares(id, &scope) {
+                self.outside(id, &scope)?;
+                continue;
+            }
+            let own = self.own.get(&scope);
+            let ahead = own.is_none_or(|own| vector.missing_in(own) > 0);
+            let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
+            let known = session.known.entry(scope.clone()).or_default();
+            Arc::make_mut(&mut known.acked).join(&vector);
+            Arc::make_mut(&mut known.held).join(&vector);
+            known.share(own);
+            if ahead {
+                session.fetch.entry(scope).or_insert(fetch_at_ms);
+            }
+        }
+        Ok(())
+    }
+
+    /// Announces to hubs what they are not known to hold and what is not on its way to them.
+    pub(crate) fn announce_due(&mut self, out: &mut Vec<Output>) {
+        let due = |id: &&SessionId| {
+            let session = self.sessions.get(id);
+            session.and_then(|session| session.announce_at_ms).is_some_and(|at| at <= self.now_ms)
+        };
+        let ids: Vec<SessionId> = self.hubs.iter().filter(due).copied().collect();
+        for id in ids {
+            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            session.announce_at_ms = None;
+            let (mut entries, mut bytes) = (vec![], 0);
+            let mut full = vec![];
+            for scope in std::mem::take(&mut session.announce) {
+                if session.pending.contains_key(&scope) {
+                    session.announce.insert(scope);
+                    session.announce_at_ms = Some(self.now_ms + self.config.limits.announce_ms);
+                    continue;
+                }
+                let Some(own) = self.own.get(&scope) else { continue };
+                let held = session.known.get(&scope).map(|known| known.held.clone()).unwrap_or_default();
+                let before = session.announced.insert(scope.clone(), own.clone()).unwrap_or_default();
+                let news: Vector = own
+                    .iter()
+                    .filter(|(chain, head)| !held.covers(chain, head.seq) && !before.covers(chain, head.seq))
+                    .collect();
+                if news.is_empty() {
+                    continue;
+                }
+                bytes += news.len() * ANNOUNCED_CHAIN_BYTES;
+                entries.push((scope, news));
+                if bytes >= ANNOUNCE_BYTES {
+                    full.push(std::mem::take(&mut entries));
+                    bytes = 0;
+                }
+            }
+            full.push(entries);
+            for entries in full.into_iter().filter(|entries| !entries.is_empty()) {
+                self.send(id, &Frame::Announce(entries), Class::Control, out);
+            }
+        }
+    }
+
+    /// Asks a hub for what it announced and what has not come another way.
+    pub(crate) fn fetch_due(&mut self, out: &mut Vec<Output>) {
+        for id in self.hubs.clone() {
+            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            let due: Vec<Scope> =
+                session.fetch.iter().filter(|(_, at)| **at <= self.now_ms).map(|(s, _)| s.clone()).collect();
+            for scope in due {
+                let Some(session) = self.sessions.get_mut(&id) else { continue };
+                session.fetch.remove(&scope);
+                let own = self.own.get(&scope).cloned().unwrap_or_default();
+                let behind =
+                    session.known.get(&scope).is_some_and(|known| known.acked.missing_in(&own) > 0);
+                if !behind {
+                    continue;
+                }
+                match session.may_restart(&scope, own.events()) {
+                    Ok(true) => {
+                        self.counters.restarts += 1;
+                        let vector = Vector::clone(&own);
+                        let frame = Frame::Vector { scope, vector, ask: Ask::Restart };
+                        self.send(id, &frame, Class::Control, out);
+                    }
+                    Ok(false) => {}
+                    Err(violation) => self.end(id, violation.into(), out),
+                }
+            }
+        }
+    }
+}
+
+/// Where a record belongs.
+struct Place {
+    scope: Scope,
+    chain: ChainId,
+    last_seq: u64,
+}
+
+impl Place {
+    fn of(fleet: FleetId, record: &[u8]) -> Result<Self, Fault> {
+        let record = Record::decode(fleet, record)?;
+        Ok(Self { scope: record.scope().clone(), chain: record.chain(), last_seq: record.last().seq })
+    }
+}
+
+/// What one call has read of the log, so that peers at the same place share the reading, the
+/// compression and the bytes.
+#[derive(Default)]
+struct Reads(BTreeMap<(Scope, u64), SharedRead>);
+
+struct SharedRead {
+    log: LogRead,
+    bytes: usize,
+    body: Option<EventsBody>,
+}
+
+impl Reads {
+    fn read<S: Store>(
+        &mut self,
+        scope: &Scope,
+        after: u64,
+        bytes_max: usize,
+        replica: &Replica<S>,
+        counters: &mut super::status::Counters,
+    ) -> Result<&mut SharedRead, StoreError> {
+        let key = (scope.clone(), after);
+        if !self.0.contains_key(&key) {
+            let log = replica.log(scope, after, bytes_max)?;
+            let bytes = log.entries.iter().map(|entry| entry.bytes.len()).sum();
+            assert!(bytes <= EVENTS_BYTES_MAX - 64 * log.entries.len().min(1_000), "the log reads what fits a frame");
+            counters.log_bytes_read += bytes as u64;
+            self.0.insert(key.clone(), SharedRead { log, bytes, body: None });
+        }
+        Ok(self.0.get_mut(&key).expect("inserted above if it was not there"))
+    }
+}
+
+/// The entries that a peer lacks and that nobody else will send it.
+fn choose<'a>(
+    entries: &'a [Entry],
+    held: &Vector,
+    via_hubs: Option<&BTreeMap<ChainId, u64>>,
+    cursor: Cursor,
+) -> Vec<&'a Entry> {
+    let from_hub =
+        |entry: &Entry| via_hubs.is_some_and(|via| via.get(&entry.chain).is_some_and(|seq| *seq >= entry.last_seq));
+    let lacks = |entry: &&Entry| {
+        !held.covers(&entry.chain, entry.last_seq) && !(entry.last > cursor.all_until && from_hub(entry))
+    };
+    entries.iter().filter(lacks).collect()
+}
+
+fn next_session(id: SessionId) -> SessionId {
+    SessionId(id.0.saturating_add(1))
+}
