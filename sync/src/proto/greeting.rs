@@ -100,14 +100,18 @@ impl Engine {
             Interest::All => {
                 self.subscribers_of_all.insert(id);
                 let scopes: Vec<Scope> = replica.scopes().cloned().collect();
-                for scope in scopes.iter().filter(|scope| self.config.interest.contains(scope)) {
-                    self.own_vector(scope, replica);
+                for scope in scopes {
+                    if self.config.interest.contains(&scope) {
+                        self.own_vector(&scope, replica);
+                    }
                 }
             }
             Interest::Scopes(scopes) => {
-                for scope in scopes.iter().filter(|scope| self.config.interest.contains(scope)) {
-                    self.subscribers.entry(scope.clone()).or_default().insert(id);
-                    self.own_vector(scope, replica);
+                for scope in scopes {
+                    if self.config.interest.contains(scope) {
+                        self.subscribers.entry(scope.clone()).or_default().insert(id);
+                        self.own_vector(scope, replica);
+                    }
                 }
             }
         }
@@ -371,7 +375,6 @@ impl Engine {
             if session.takes(scope) {
                 self.subscribers.entry(scope.clone()).or_default().insert(id);
             }
-            self.own_vector(scope, replica);
         }
         let added = added.iter().map(|scope| (scope.clone(), short_digest(scope, replica))).collect();
         self.send(id, &Frame::Interest { added, removed: removed.to_vec() }, Class::Control, out);

@@ -167,11 +167,28 @@ impl Session {
         self.interest().is_some_and(|interest| interest.contains(scope)) && self.peer.kind.may_hold(scope)
     }
 
+    /// What is known of the peer's part of a scope. If nothing was said of it, the scope was equal when
+    /// sessions were compared, and `own` is what was held since.
+    pub(crate) fn known(&mut self, scope: &Scope, own: Option<&Arc<Vector>>) -> &mut Known {
+        let equal = if self.awaiting.contains(scope) { None } else { own };
+        let equal = || equal.cloned().unwrap_or_default();
+        self.known.entry(scope.clone()).or_insert_with(|| Known { acked: equal(), held: equal() })
+    }
+
     /// Notes that the peer holds an event and everything before it in its chain.
     pub(crate) fn note_held(&mut self, scope: &Scope, chain: ChainId, seq: u64) {
-        let known = self.known.entry(scope.clone()).or_default();
+        let known = self.known(scope, None);
         if !known.held.covers(&chain, seq) {
             Arc::make_mut(&mut known.held).advance(chain, Head { seq, id: EventId::default() });
+        }
+    }
+
+    /// Notes that the peer sent an event, which it does only with what is durable there.
+    pub(crate) fn note_sent_by_peer(&mut self, scope: &Scope, chain: ChainId, seq: u64) {
+        self.note_held(scope, chain, seq);
+        let Some(known) = self.known.get_mut(scope) else { return };
+        if !known.acked.covers(&chain, seq) {
+            Arc::make_mut(&mut known.acked).advance(chain, Head { seq, id: EventId::default() });
         }
     }
 

@@ -20,7 +20,7 @@ use super::engine::{Engine, Fault, Output};
 use super::frame::{self, Ask, Frame, INCOMPLETE_MAX};
 use super::interest::Class;
 use super::reason::Violation;
-use super::session::{Cursor, InFlight, Known, SessionId};
+use super::session::{Cursor, InFlight, SessionId};
 
 /// Bytes of a frame of announcements, about.
 const ANNOUNCE_BYTES: usize = 64 << 10;
@@ -44,7 +44,8 @@ impl Engine {
                 continue;
             }
             let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
-            session.note_held(&place.scope, place.chain, place.last_seq);
+            session.known(&place.scope, self.own.get(&place.scope));
+            session.note_sent_by_peer(&place.scope, place.chain, place.last_seq);
             if session.is_hub() {
                 let seq = self.via_hubs.entry(place.scope).or_default().entry(place.chain).or_default();
                 *seq = place.last_seq.max(*seq);
@@ -113,7 +114,8 @@ impl Engine {
         if interested.is_empty() {
             return;
         }
-        self.own.insert(scope.clone(), Arc::new(replica.vector(scope)));
+        let own = Arc::new(replica.vector(scope));
+        self.own.insert(scope.clone(), own.clone());
         let announce_at_ms = self.now_ms + self.config.limits.announce_ms;
         let hub = self.config.local.kind.is_hub();
         for id in interested {
@@ -122,10 +124,7 @@ impl Engine {
                 // The peer's vector will say where to begin.
                 continue;
             }
-            session.known.entry(scope.clone()).or_insert_with(|| Known {
-                acked: known_before.clone(),
-                held: known_before.clone(),
-            });
+            session.known(scope, Some(&known_before)).share(Some(&own));
             session.send_from(scope, before, 0);
             if hub && session.is_hub() {
                 session.announce.insert(scope.clone());
@@ -140,9 +139,6 @@ impl Engine {
         let incomplete = std::mem::take(&mut session.incomplete);
         if let Some(through) = session.unacknowledged.take() {
             self.send(id, &Frame::Ack { through, incomplete }, Class::Control, out);
-        }
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.known.iter_mut().for_each(|(scope, known)| known.share(self.own.get(scope)));
         }
     }
 
@@ -269,7 +265,7 @@ impl Engine {
             let own = self.own.get(&scope);
             let ahead = own.is_none_or(|own| vector.missing_in(own) > 0);
             let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
-            let known = session.known.entry(scope.clone()).or_default();
+            let known = session.known(&scope, own);
             Arc::make_mut(&mut known.acked).join(&vector);
             Arc::make_mut(&mut known.held).join(&vector);
             known.share(own);
