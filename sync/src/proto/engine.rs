@@ -28,6 +28,8 @@ pub const PROTOCOL_VERSIONS: (u32, u32) = (1, 1);
 pub const SCHEMA_VERSIONS: (u32, u32) = (1, SCHEMA_VERSION);
 /// Most conditions that are kept.
 const CONDITIONS_MAX: usize = 64;
+/// How often all sessions are looked at.
+const SWEEP_MS: u64 = 60_000;
 
 /// What an engine is and how much it may use.
 #[derive(Debug, Clone)]
@@ -66,6 +68,8 @@ pub struct Limits {
     pub announce_ms: u64,
     /// How long announced events may take another way before they are fetched.
     pub fetch_ms: u64,
+    /// How long a peer may owe an answer without giving any.
+    pub stalled_ms: u64,
     /// Most demands of one peer per minute to start a scope anew.
     pub restarts_per_minute: u32,
     /// Most peers that are remembered after they went.
@@ -82,6 +86,7 @@ impl Default for Limits {
             greeting_ms: 10_000,
             announce_ms: 250,
             fetch_ms: 500,
+            stalled_ms: 120_000,
             restarts_per_minute: 600,
             gone_max: 20_000,
         }
@@ -194,7 +199,7 @@ pub struct Engine {
     pub(crate) turn: SessionId,
     pub(crate) codec: Codec,
     pub(crate) root: Option<(u64, [u8; 16])>,
-    pub(crate) refill_at_ms: u64,
+    pub(crate) sweep_at_ms: u64,
     pub(crate) gone: BTreeMap<PeerId, Gone>,
     pub(crate) cuts: BTreeMap<CutTarget, Option<u64>>,
     pub(crate) conditions: Vec<Condition>,
@@ -220,7 +225,7 @@ impl Engine {
             turn: SessionId(0),
             codec: Codec::default(),
             root: None,
-            refill_at_ms: 0,
+            sweep_at_ms: 0,
             gone: BTreeMap::new(),
             cuts: BTreeMap::new(),
             conditions: Vec::new(),
@@ -270,10 +275,12 @@ impl Engine {
             Phase::Greeting { deadline_ms, .. } => Some(deadline_ms),
             Phase::Live { .. } => None,
         });
-        let hubs = self.hubs.iter().filter_map(|id| self.sessions.get(id)).flat_map(|session| {
-            session.announce_at_ms.into_iter().chain(session.fetch.values().copied())
-        });
-        greetings.chain(hubs).chain(self.cuts.values().copied().flatten()).min()
+        let hubs =
+            self.hubs.iter().filter_map(|id| self.sessions.get(id)).flat_map(|session| {
+                session.announce_at_ms.into_iter().chain(session.fetch.values().copied())
+            });
+        let sweep = (!self.sessions.is_empty()).then_some(self.sweep_at_ms);
+        greetings.chain(hubs).chain(self.cuts.values().copied().flatten()).chain(sweep).min()
     }
 
     /// Ends all sessions because the node stops.
@@ -321,6 +328,9 @@ impl Engine {
             return Err(Violation::Order { expected: session.next_received, found: number }.into());
         }
         session.next_received += 1;
+        if matches!(frame, Frame::Ack { .. } | Frame::Vector { .. } | Frame::Restarted { .. }) {
+            session.owed_since_ms = self.now_ms;
+        }
         let live = session.is_live();
         match frame {
             Frame::Hello(hello) => match live {
@@ -365,14 +375,28 @@ impl Engine {
         late.into_iter().for_each(|id| self.end(id, Reason::Greeting { ms }, out));
         let now_ms = self.now_ms;
         self.cuts.retain(|_, until| until.is_none_or(|until| until > now_ms));
-        if now_ms >= self.refill_at_ms {
-            self.refill_at_ms = now_ms + 60_000;
-            let restarts = self.config.limits.restarts_per_minute;
-            self.sessions.values_mut().for_each(|session| session.restarts_left = restarts);
-            self.codec.rest();
+        if now_ms >= self.sweep_at_ms {
+            self.sweep(out);
         }
         self.announce_due(out);
         self.fetch_due(out);
+    }
+
+    /// Once a minute: ends sessions whose peer does not answer, and renews allowances.
+    fn sweep(&mut self, out: &mut Vec<Output>) {
+        self.sweep_at_ms = self.now_ms + SWEEP_MS;
+        let ms = self.config.limits.stalled_ms;
+        let mut stalled = vec![];
+        for (id, session) in &mut self.sessions {
+            session.restarts_left = self.config.limits.restarts_per_minute;
+            if !session.is_owed() {
+                session.owed_since_ms = self.now_ms;
+            } else if self.now_ms >= session.owed_since_ms + ms {
+                stalled.push(*id);
+            }
+        }
+        stalled.into_iter().for_each(|id| self.end(id, Reason::Stalled { ms }, out));
+        self.codec.rest();
     }
 
     /// Ends a session for cause, or passes a failing disk on.

@@ -252,8 +252,8 @@ pub(crate) fn decode(bytes: &[u8], codec: &mut Codec) -> Result<(u64, Frame), De
         return Err(reader.fault("frame length"));
     }
     let start = reader.position();
-    let inner =
-        reader.take(reader.remaining().checked_sub(CHECK_BYTES).ok_or_else(|| reader.fault("frame"))?, "frame")?;
+    let inner = reader
+        .take(reader.remaining().checked_sub(CHECK_BYTES).ok_or_else(|| reader.fault("frame"))?, "frame")?;
     if reader.take(CHECK_BYTES, "frame check")? != &blake3::hash(inner).as_bytes()[..CHECK_BYTES] {
         return Err(DecodeError { what: "frame check", at: start });
     }
@@ -293,9 +293,10 @@ fn decode_body(code: u8, reader: &mut Reader<'_>, codec: &mut Codec) -> Result<F
             let buckets = (0..BUCKETS).map(|_| reader.fixed("bucket")).collect::<Result<_, _>>()?;
             Frame::Buckets(buckets)
         }
-        TYPE_DIGESTS => {
-            Frame::Digests { bucket: reader.byte("bucket")?, scopes: decode_scopes(reader, FRAME_SCOPES_MAX)? }
-        }
+        TYPE_DIGESTS => Frame::Digests {
+            bucket: reader.byte("bucket")?,
+            scopes: decode_scopes(reader, FRAME_SCOPES_MAX)?,
+        },
         TYPE_INTEREST => {
             let added = decode_scopes(reader, INTEREST_SCOPES_MAX)?;
             let count = reader.count(INTEREST_SCOPES_MAX, "scopes left")?;

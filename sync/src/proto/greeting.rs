@@ -151,7 +151,8 @@ impl Engine {
         let digests = match &hello.holdings {
             Holdings::Scopes(digests) => digests,
             Holdings::Root(root) => {
-                let everything = [&hello.interest, &self.config.interest].iter().all(|i| **i == Interest::All);
+                let everything =
+                    [&hello.interest, &self.config.interest].iter().all(|i| **i == Interest::All);
                 let dialled = self.sessions.get(&id).is_some_and(|session| session.peer.dialled);
                 if everything && dialled && *root != self.root_digest(replica) {
                     let buckets = bucket_digests(&all_digests(replica));

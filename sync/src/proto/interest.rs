@@ -70,8 +70,10 @@ impl PeerKind {
         match self {
             Self::Hub { name: own, .. } => own == name,
             Self::Site { namespace, site, node } => {
-                let local =
-                    name.strip_prefix(namespace.as_str()).and_then(|rest| rest.strip_prefix('/')).unwrap_or(name);
+                let local = name
+                    .strip_prefix(namespace.as_str())
+                    .and_then(|rest| rest.strip_prefix('/'))
+                    .unwrap_or(name);
                 local == site
                     || local.strip_prefix(site.as_str()).and_then(|rest| rest.strip_prefix('.')) == Some(node)
             }

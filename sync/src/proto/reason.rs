@@ -55,6 +55,9 @@ pub enum Reason {
     /// The peer did not greet in time.
     #[error("no greeting within {ms} ms")]
     Greeting { ms: u64 },
+    /// The peer owes an answer and gave none.
+    #[error("no answer within {ms} ms")]
+    Stalled { ms: u64 },
     /// Another session with the same node took over.
     #[error("replaced by another session of the same node")]
     Replaced,
@@ -86,6 +89,7 @@ impl Reason {
             Self::Cut => 7,
             Self::Full { .. } => 8,
             Self::Peer(_) => 9,
+            Self::Stalled { .. } => 10,
         }
     }
 }

@@ -89,6 +89,8 @@ pub(crate) struct Session {
     pub(crate) bytes_sent: u64,
     pub(crate) bytes_received: u64,
     pub(crate) last_acked_ms: Option<u64>,
+    /// Since when the peer owes what it owes: an acknowledgement, a vector, a restart.
+    pub(crate) owed_since_ms: u64,
     /// Scopes whose state at the peer has been settled or at least touched.
     pub(crate) known: BTreeMap<Scope, Known>,
     /// Scopes of which the peer's vector was asked for and has not come.
@@ -127,6 +129,7 @@ impl Session {
             bytes_sent: 0,
             bytes_received: 0,
             last_acked_ms: None,
+            owed_since_ms: now_ms,
             known: BTreeMap::new(),
             awaiting: BTreeSet::new(),
             told: BTreeSet::new(),
@@ -144,6 +147,13 @@ impl Session {
             announce_at_ms: None,
             fetch: BTreeMap::new(),
         }
+    }
+
+    /// Whether an answer of the peer is due.
+    pub(crate) fn is_owed(&self) -> bool {
+        !self.in_flight.is_empty()
+            || !self.awaiting.is_empty()
+            || self.restarts.values().any(|restart| restart.waiting)
     }
 
     pub(crate) fn is_live(&self) -> bool {

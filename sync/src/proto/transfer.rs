@@ -219,14 +219,13 @@ impl Engine {
             return Ok(Some(cost));
         }
         let body = match chosen.len() == read.log.entries.len() {
-            true => read.body.get_or_insert_with(|| {
-                self.codec.encode(read.log.entries.iter().map(|entry| &*entry.bytes))
-            }),
+            true => read
+                .body
+                .get_or_insert_with(|| self.codec.encode(read.log.entries.iter().map(|entry| &*entry.bytes))),
             false => &self.codec.encode(chosen.iter().map(|entry| &*entry.bytes)),
         };
         let bytes = frame::encode_events(session.next_sent, body);
-        let heads: Arc<[(ChainId, u64)]> =
-            chosen.iter().map(|entry| (entry.chain, entry.last_seq)).collect();
+        let heads: Arc<[(ChainId, u64)]> = chosen.iter().map(|entry| (entry.chain, entry.last_seq)).collect();
         for (chain, seq) in heads.iter() {
             session.note_held(&scope, *chain, *seq);
         }
@@ -328,8 +327,7 @@ impl Engine {
                 let Some(session) = self.sessions.get_mut(&id) else { continue };
                 session.fetch.remove(&scope);
                 let own = self.own.get(&scope).cloned().unwrap_or_default();
-                let behind =
-                    session.known.get(&scope).is_some_and(|known| known.acked.missing_in(&own) > 0);
+                let behind = session.known.get(&scope).is_some_and(|known| known.acked.missing_in(&own) > 0);
                 if !behind {
                     continue;
                 }
@@ -386,7 +384,10 @@ impl Reads {
         if !self.0.contains_key(&key) {
             let log = replica.log(scope, after, bytes_max)?;
             let bytes = log.entries.iter().map(|entry| entry.bytes.len()).sum();
-            assert!(bytes <= EVENTS_BYTES_MAX - 64 * log.entries.len().min(1_000), "the log reads what fits a frame");
+            assert!(
+                bytes <= EVENTS_BYTES_MAX - 64 * log.entries.len().min(1_000),
+                "the log reads what fits a frame"
+            );
             counters.log_bytes_read += bytes as u64;
             self.0.insert(key.clone(), SharedRead { log, bytes, body: None });
         }
@@ -401,11 +402,11 @@ fn choose<'a>(
     via_hubs: Option<&BTreeMap<ChainId, u64>>,
     cursor: Cursor,
 ) -> Vec<&'a Entry> {
-    let from_hub =
-        |entry: &Entry| via_hubs.is_some_and(|via| via.get(&entry.chain).is_some_and(|seq| *seq >= entry.last_seq));
-    let lacks = |entry: &&Entry| {
-        !held.covers(&entry.chain, entry.last_seq) && !(entry.last > cursor.all_until && from_hub(entry))
+    let from_hub = |entry: &Entry| {
+        via_hubs.is_some_and(|via| via.get(&entry.chain).is_some_and(|seq| *seq >= entry.last_seq))
     };
+    let elsewhere = |entry: &Entry| entry.last > cursor.all_until && from_hub(entry);
+    let lacks = |entry: &&Entry| !held.covers(&entry.chain, entry.last_seq) && !elsewhere(entry);
     entries.iter().filter(lacks).collect()
 }
 
