@@ -17,6 +17,8 @@
 mod conflict;
 mod engine;
 mod order;
+#[cfg(test)]
+mod properties;
 mod rebuild;
 #[cfg(test)]
 pub(crate) mod tests;
