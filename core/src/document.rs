@@ -270,8 +270,8 @@ impl DocumentState {
     /// Rebuilds the state from all events of one document, in whatever order, on automerge.
     ///
     /// A pure function of the set: events given twice, and events that a checkpoint among them
-    /// covers, change nothing. Costs tens of microseconds for each event that is concurrent with
-    /// another, and about a microsecond for the others.
+    /// covers, change nothing. Costs about 10 µs an event, and 0.1 to 0.5 ms (with 1,000 to 5,000
+    /// events) where branches part or meet, so it is best called once for many events.
     pub fn rebuild<'a>(events: impl IntoIterator<Item = (&'a Event, Effect)>) -> Result<Self, RebuildError> {
         rebuild::rebuild(events)
     }

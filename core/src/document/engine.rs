@@ -23,14 +23,29 @@ pub(super) enum Write<'a> {
 }
 
 /// An automerge document whose root map holds the registers.
+///
+/// A run, changes that each depend on the one before and on nothing else, is applied at once: what
+/// its changes see is what was visible where it began, and what they wrote themselves.
 pub(super) struct Engine {
     document: Automerge,
     changes: Vec<Placed>,
     /// How many changes each actor made.
     actors: BTreeMap<[u8; ACTOR_BYTES], u64>,
+    /// Changes of the run that are not in the document yet.
+    pending: Vec<Change>,
+    run: Run,
 }
 
-/// A change in the document, known by its index.
+/// The run that the last change belongs to.
+#[derive(Default)]
+struct Run {
+    /// What its first change had seen; all of it is in the document.
+    base: Vec<ChangeHash>,
+    /// The registers that it wrote, with what is visible of them now.
+    written: BTreeMap<String, Option<OpId>>,
+}
+
+/// A change, known by its index.
 struct Placed {
     hash: ChangeHash,
     /// The greatest operation counter among this change and all before it.
@@ -43,29 +58,43 @@ const STAMP_BYTES: usize = 8 + EventId::BYTES;
 
 impl Engine {
     pub(super) fn new() -> Self {
-        Self { document: Automerge::new(), changes: Vec::new(), actors: BTreeMap::new() }
+        Self {
+            document: Automerge::new(),
+            changes: Vec::new(),
+            actors: BTreeMap::new(),
+            pending: Vec::new(),
+            run: Run::default(),
+        }
     }
 
     /// Adds a change that has seen `dependencies` (indices of changes) and returns its index. All
-    /// changes of one actor have to descend from each other.
+    /// changes of one actor have to descend from each other. Runs are cheapest in one piece.
     pub(super) fn add(
         &mut self,
         actor: [u8; ACTOR_BYTES],
         dependencies: &[usize],
         writes: &[Write<'_>],
     ) -> Result<usize, AutomergeError> {
-        let mut hashes: Vec<ChangeHash> =
-            dependencies.iter().map(|index| self.changes[*index].hash).collect();
+        let index = self.changes.len();
+        let continues = index > 0 && dependencies == [index - 1];
+        let mut hashes: Vec<ChangeHash> = dependencies.iter().map(|seen| self.changes[*seen].hash).collect();
         hashes.sort_unstable();
         hashes.dedup();
+        if !continues {
+            if !hashes.is_empty() {
+                self.flush()?;
+            }
+            self.run = Run { base: hashes.clone(), written: BTreeMap::new() };
+        }
         let seen = dependencies.iter().map(|index| self.changes[*index].counter).max().unwrap_or(0);
-        let operations = self.operations(writes, &hashes)?;
+        let actor_id = ActorId::from(actor);
+        let operations = self.operations(writes, seen, &actor_id)?;
         let counter = seen + operations.len() as u64;
         let seq = self.actors.entry(actor).or_default();
         *seq += 1;
         let change = Change::from(ExpandedChange {
             operations,
-            actor_id: ActorId::from(actor),
+            actor_id,
             hash: None,
             seq: *seq,
             start_op: NonZeroU64::MIN.saturating_add(seen),
@@ -76,12 +105,13 @@ impl Engine {
             author: None,
         });
         self.changes.push(Placed { hash: change.hash(), counter });
-        self.document.apply_changes([change])?;
-        Ok(self.changes.len() - 1)
+        self.pending.push(change);
+        Ok(index)
     }
 
     /// The values of every register, the winner first.
-    pub(super) fn registers(&self) -> Result<BTreeMap<Arc<str>, Vec<Stamped>>, AutomergeError> {
+    pub(super) fn registers(&mut self) -> Result<BTreeMap<Arc<str>, Vec<Stamped>>, AutomergeError> {
+        self.flush()?;
         let mut registers = BTreeMap::new();
         for path in self.document.keys(automerge::ROOT) {
             let found = self.document.get_all(automerge::ROOT, path.as_str())?;
@@ -92,31 +122,53 @@ impl Engine {
         Ok(registers)
     }
 
-    fn operations(&self, writes: &[Write<'_>], seen: &[ChangeHash]) -> Result<Vec<Op>, AutomergeError> {
+    fn flush(&mut self) -> Result<(), AutomergeError> {
+        match self.pending.is_empty() {
+            true => Ok(()),
+            false => self.document.apply_changes(std::mem::take(&mut self.pending)),
+        }
+    }
+
+    /// The operations of a change of the current run, counted from `seen` on.
+    fn operations(
+        &mut self,
+        writes: &[Write<'_>],
+        seen: u64,
+        actor: &ActorId,
+    ) -> Result<Vec<Op>, AutomergeError> {
         let mut operations = Vec::with_capacity(writes.len());
         for write in writes {
             let (path, action) = match write {
-                Write::Put { path, value, stamp } => (path, OpType::Put(written_value(value, stamp))),
-                Write::Delete { path } => (path, OpType::Delete),
+                Write::Put { path, value, stamp } => (*path, OpType::Put(written_value(value, stamp))),
+                Write::Delete { path } => (*path, OpType::Delete),
             };
             // Whatever the author saw of this register is superseded.
-            let visible = match seen.is_empty() {
-                true => Vec::new(),
-                false => self.document.get_all_at(automerge::ROOT, *path, seen)?,
-            };
-            let superseded: Vec<OpId> = visible.into_iter().filter_map(|(_, id)| op_id(id)).collect();
-            if action == OpType::Delete && superseded.is_empty() {
+            let superseded = self.visible(path)?;
+            let deletes = action == OpType::Delete;
+            if deletes && superseded.is_empty() {
                 continue;
             }
-            operations.push(Op {
-                action,
-                obj: ObjectId::Root,
-                key: Key::Map((*path).into()),
-                pred: superseded.into(),
-                insert: false,
-            });
+            let key = Key::Map(path.into());
+            let pred = superseded.into();
+            operations.push(Op { action, obj: ObjectId::Root, key, pred, insert: false });
+            let own = OpId(seen + operations.len() as u64, actor.clone());
+            self.run.written.insert(path.to_owned(), (!deletes).then_some(own));
         }
         Ok(operations)
+    }
+
+    /// The operations whose values the next change of the run sees in a register.
+    fn visible(&self, path: &str) -> Result<Vec<OpId>, AutomergeError> {
+        if let Some(own) = self.run.written.get(path) {
+            return Ok(own.iter().cloned().collect());
+        }
+        match self.run.base.as_slice() {
+            [] => Ok(Vec::new()),
+            base => {
+                let visible = self.document.get_all_at(automerge::ROOT, path, base)?;
+                Ok(visible.into_iter().filter_map(|(_, id)| op_id(id)).collect())
+            }
+        }
     }
 }
 

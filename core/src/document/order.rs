@@ -53,6 +53,27 @@ impl<'a> History<'a> {
         heads
     }
 
+    /// The steps in another causal order, in which runs are in one piece. A run goes on while a step
+    /// depends on the one before it and on nothing else.
+    pub(super) fn by_runs(&self) -> impl Iterator<Item = usize> {
+        // A run begins after all that its first step depends on, and the rest depends on nothing else.
+        let mut runs: Vec<Vec<usize>> = Vec::new();
+        let mut run_ending_in: BTreeMap<usize, usize> = BTreeMap::new();
+        for (index, step) in self.steps.iter().enumerate() {
+            let before = match step.dependencies[..] {
+                [before] => run_ending_in.remove(&before),
+                _ => None,
+            };
+            let run = before.unwrap_or_else(|| {
+                runs.push(Vec::new());
+                runs.len() - 1
+            });
+            runs[run].push(index);
+            run_ending_in.insert(index, run);
+        }
+        runs.into_iter().flatten()
+    }
+
     /// Whether the author of step `later` had seen step `earlier`. Costs what lies between them.
     pub(super) fn descends(&self, later: usize, earlier: usize) -> bool {
         let mut open = vec![later];

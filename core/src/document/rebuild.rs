@@ -76,9 +76,10 @@ impl<'h, 'a> Projection<'h, 'a> {
         let mut actors = Actors::default();
         let standing = self.checkpoints().flat_map(|checkpoint| self.standing(checkpoint));
         let seeds = Seeds::sow(&mut engine, standing)?;
-        let mut changes: Vec<usize> = Vec::with_capacity(self.history.steps.len());
-        for (index, step) in self.history.steps.iter().enumerate() {
-            let mut dependencies: Vec<usize> = step.dependencies.iter().map(|step| changes[*step]).collect();
+        let mut changes: BTreeMap<usize, usize> = BTreeMap::new();
+        for index in self.history.by_runs() {
+            let step = &self.history.steps[index];
+            let mut dependencies: Vec<usize> = step.dependencies.iter().map(|step| changes[step]).collect();
             let mut writes = Vec::new();
             match &step.role {
                 _ if !is_shown(step, self.incarnation) => {}
@@ -88,7 +89,7 @@ impl<'h, 'a> Projection<'h, 'a> {
                 role => writes = writes_of(role.operations(step.event), step.stamp),
             }
             let actor = actors.of_step(self.history, index);
-            changes.push(engine.add(actor, &dependencies, &writes)?);
+            changes.insert(index, engine.add(actor, &dependencies, &writes)?);
         }
         engine.registers()
     }

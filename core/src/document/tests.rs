@@ -45,6 +45,98 @@ fn an_event_that_has_not_seen_everything_needs_history() {
     assert_eq!(state, before);
 }
 
+#[test]
+fn a_deletion_wins_over_what_was_written_meanwhile_and_lists_it() {
+    let mut story = Story::default();
+    let base = story.write("eu", &[], vec![put("/spec/a", "1"), put("/spec/b", "1")]);
+    let delete = |path: &str| Operation::Delete { path: path.into() };
+    let gone = story.write("eu", &[base], vec![put("", "true"), delete("/spec/a"), delete("/spec/b")]);
+    let kept = story.write("us", &[base], vec![put("/spec/a", "2")]);
+    let state = story.rebuild();
+    assert!(state.is_deleted() && !state.is_live());
+    let conflicts = state.conflicts();
+    assert_eq!(conflicts.len(), 1);
+    assert_eq!(conflicts[0].kind, ConflictKind::DeletedUnder);
+    assert_eq!(conflicts[0].path, "/spec/a");
+    assert_eq!((conflicts[0].winner.stamp.id, conflicts[0].losers[0].stamp.id), (gone, kept));
+
+    let heads = state.heads().to_vec();
+    let again = story.add("us", &heads, vec![put("/spec/c", "3")], |header| header.incarnation = 2);
+    let mut state = state;
+    let applied = state.apply(story.event(&again), Effect::Effective).unwrap();
+    assert!(applied.created);
+    assert_eq!(state, story.rebuild());
+    assert_eq!(state.registers().map(|(path, _)| path).collect::<Vec<_>>(), ["/spec/c"]);
+    assert_eq!((state.incarnation(), state.generation()), (2, 1));
+}
+
+#[test]
+fn concurrent_creations_are_one_document() {
+    let mut story = Story::default();
+    story.write("eu", &[], vec![put("/spec/eu", "1")]);
+    story.write("us", &[], vec![put("/spec/us", "1")]);
+    let state = story.rebuild();
+    assert_eq!(state.registers().count(), 2);
+    assert_eq!(state.first(), story.members().map(|(event, _)| Stamp::of(event)).min());
+}
+
+#[test]
+fn void_events_are_causes_and_change_nothing() {
+    let mut story = Story::default();
+    let base = story.write("eu", &[], vec![put("/spec/a", "1")]);
+    let void = story.write("eve", &[base], vec![put("/spec/a", "6"), put("", "true")]);
+    story.events.entry(void).and_modify(|(_, effect)| *effect = Effect::Void);
+    let after = story.write("us", &[void], vec![put("/spec/b", "2")]);
+    let state = story.rebuild();
+    assert_eq!(state.heads(), [after]);
+    assert!(state.is_live());
+    assert_eq!(state.values("/spec/a")[0].stamp.id, base);
+    assert_eq!(state.origin(&void), None);
+}
+
+#[test]
+fn newer_events_are_held_and_not_executed() {
+    let mut story = Story::default();
+    let base = story.write("eu", &[], vec![put("/spec/a", "1")]);
+    let newer = story.add("eu", &[base], vec![put("/spec/a", "2")], |header| header.schema = 3);
+    let state = story.rebuild();
+    assert_eq!(state.needs_version(), Some(3));
+    assert_eq!(state.heads(), [newer]);
+    assert_eq!(state.values("/spec/a")[0].stamp.id, base);
+}
+
+#[test]
+fn deeper_paths_shadow_a_value_but_not_an_empty_map() {
+    let mut story = Story::default();
+    let base = story.write("eu", &[], vec![put("/spec/a", "{}"), put("/spec/b", "5")]);
+    let deeper = story.write("us", &[base], vec![put("/spec/a/x", "1"), put("/spec/b/x", "1")]);
+    let conflicts = story.rebuild().conflicts();
+    assert_eq!(conflicts.len(), 1);
+    assert_eq!((conflicts[0].kind, conflicts[0].path.as_str()), (ConflictKind::Shadowed, "/spec/b"));
+    assert_eq!((conflicts[0].winner.stamp.id, conflicts[0].losers[0].stamp.id), (deeper, base));
+}
+
+#[test]
+fn equal_values_written_apart_are_no_conflict() {
+    let mut story = Story::default();
+    story.write("eu", &[], vec![put("/spec/a", "[1, 2]")]);
+    story.write("us", &[], vec![put("/spec/a", "[1,2]")]);
+    let state = story.rebuild();
+    assert_eq!(state.values("/spec/a").len(), 2);
+    assert_eq!(state.conflicts(), vec![]);
+}
+
+#[test]
+fn a_set_with_a_hole_is_refused() {
+    let mut story = Story::default();
+    let base = story.write("eu", &[], vec![]);
+    let next = story.write("eu", &[base], vec![]);
+    let error = DocumentState::rebuild([(story.event(&next), Effect::Effective)]).unwrap_err();
+    assert!(
+        matches!(error, RebuildError::MissingDependency { event, dependency } if (event, dependency) == (next, base))
+    );
+}
+
 pub(crate) fn sorted(ids: &[EventId]) -> Vec<EventId> {
     let mut ids = ids.to_vec();
     ids.sort();
