@@ -4,9 +4,13 @@ use driftless_core::ids::{Author, FleetId};
 use rustls_pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
-use super::key;
+use super::key::{self, SIGNATURE_BYTES};
 use super::principal::{ParsePrincipalError, Principal};
 use crate::api::Caller;
+
+/// What stands between the signed part of a certificate and its Ed25519 signature: the algorithm, and
+/// the head of a bit string of 64 bytes (RFC 8410).
+const SIGNATURE_PREFIX: [u8; 10] = [0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x41, 0x00];
 
 /// The holder of a certificate of this fleet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,11 +159,14 @@ fn check_signature(
     by: &'static str,
 ) -> Result<(), PeerIdentityError> {
     let error = PeerIdentityError::Signature(what, by);
-    if certificate.signature_algorithm.algorithm != x509_parser::oid_registry::OID_SIG_ED25519 {
-        return Err(error);
+    let signed = certificate.tbs_certificate.as_ref();
+    // The parser is lenient about what the signature does not cover; a certificate has one form here.
+    let (head, signature) =
+        certificate.as_raw().split_last_chunk::<SIGNATURE_BYTES>().ok_or(error.clone())?;
+    match head.strip_suffix(&SIGNATURE_PREFIX).is_some_and(|head| head.ends_with(signed)) {
+        true => key::verify(signer, signed, signature).map_err(|_| error),
+        false => Err(error),
     }
-    key::verify(signer, certificate.tbs_certificate.as_ref(), &certificate.signature_value.data)
-        .map_err(|_| error)
 }
 
 fn principal(fleet: &FleetId, certificate: &X509Certificate<'_>) -> Result<Principal, PeerIdentityError> {

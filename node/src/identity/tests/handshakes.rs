@@ -171,6 +171,41 @@ fn a_hub_cannot_pass_for_another() {
 }
 
 #[test]
+fn a_hub_speaks_for_its_own_fleet_alone() {
+    let (fleet, foreign) = (Fleet::start(now()), Fleet::start(now()));
+    let (principal, key) =
+        (Principal::User { name: "mia".to_owned() }, SecretKey::from_seed([3; 32]).public());
+    let hub = IssuingHub { fleet: foreign.hub.fleet, ..fleet.hub.issuing_hub().unwrap() };
+    let leaf = Leaf { principal: &principal, key, hosts: &[], roles: &[] };
+    let chain = [certificate::leaf(&hub, &leaf, now()).unwrap(), fleet.hub.chain[1].clone()];
+    let (expected, found) = (fleet.hub.fleet, foreign.hub.fleet);
+    assert_eq!(peer(&fleet, Some(&chain)), Err(PeerIdentityError::Fleet { expected, found }));
+}
+
+#[test]
+fn a_changed_certificate_is_nobodys() {
+    let fleet = Fleet::start(now());
+    let [leaf, issuer] = &fleet.hub.chain[..] else { panic!() };
+    for at in 0..leaf.len() {
+        for (bytes, is_leaf) in [(leaf, true), (issuer, false)] {
+            let mut changed = bytes.to_vec();
+            if let Some(byte) = changed.get_mut(at) {
+                *byte ^= 1;
+                let changed = CertificateDer::from(changed);
+                let chain = match is_leaf {
+                    true => [changed, issuer.clone()],
+                    false => [leaf.clone(), changed],
+                };
+                assert!(peer(&fleet, Some(&chain)).is_err(), "byte {at}, leaf: {is_leaf}");
+            }
+            let cut = CertificateDer::from(bytes[..at.min(bytes.len() - 1)].to_vec());
+            assert!(peer(&fleet, Some(&[cut.clone(), issuer.clone()])).is_err(), "cut at {at}");
+            assert!(peer(&fleet, Some(&[leaf.clone(), cut])).is_err(), "cut at {at}");
+        }
+    }
+}
+
+#[test]
 fn people_cannot_pass_for_nodes() {
     let fleet = Fleet::start(now());
     let mia = fleet.hub.issue_operator("mia", &["admin".to_owned()], now()).unwrap();
