@@ -1,0 +1,307 @@
+//! Reading and writing resources the way kubectl does it.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Extension, Path, State};
+use axum::http::{HeaderMap, Uri};
+use axum::response::{IntoResponse, Response};
+use driftless_core::name::Document;
+use driftless_core::replica::View;
+use serde_json::{Value, json};
+
+use super::request::{self, ListQuery, ResourcePath, Target, WriteQuery, is_true};
+use super::selector::{FieldSelector, LabelSelector};
+use super::status_error::StatusError;
+use super::table::table;
+use super::write::{Wish, WriteRequest, write};
+use super::{Api, Caller, GROUP_VERSION, site_status, watch};
+
+type Answer = Result<Response, StatusError>;
+
+const MERGE_PATCH: &str = "application/merge-patch+json";
+const JSON_PATCH: &str = "application/json-patch+json";
+
+/// Which resources of a kind a list or a watch is about.
+#[derive(Debug, Clone)]
+pub(super) struct Filter {
+    pub(super) target: Target,
+    pub(super) labels: LabelSelector,
+    pub(super) fields: FieldSelector,
+}
+
+impl Filter {
+    fn new(target: Target, query: &ListQuery) -> Result<Self, StatusError> {
+        let refused = |error: super::selector::SelectorError| StatusError::bad_request(error.to_string());
+        Ok(Self {
+            target,
+            labels: LabelSelector::parse(&query.label_selector).map_err(refused)?,
+            fields: FieldSelector::parse(&query.field_selector).map_err(refused)?,
+        })
+    }
+
+    pub(super) fn matches(&self, view: &View) -> bool {
+        self.labels.matches(&view.resource) && self.fields.matches(&view.resource)
+    }
+
+    /// Whether a document could match, by its name alone.
+    pub(super) fn is_about(&self, document: &Document) -> bool {
+        document.kind() == self.target.served.kind
+            && self.target.namespace.as_deref().is_none_or(|namespace| namespace == document.namespace())
+            && self.fields.name().is_none_or(|name| name == document.name())
+    }
+
+    /// What matches now, by namespace and name.
+    pub(super) fn select(&self, held: &super::Held) -> Result<Vec<View>, StatusError> {
+        let (kind, namespace) = (self.target.served.kind, self.target.namespace.as_deref());
+        if let (Some(name), Some(namespace)) = (self.fields.name(), namespace) {
+            let view = match Document::new(kind, namespace, name) {
+                Ok(document) => held.get(&document).map_err(StatusError::internal)?,
+                Err(_) => None,
+            };
+            return Ok(view.into_iter().filter(|view| self.matches(view)).collect());
+        }
+        let mut views =
+            held.list(kind, namespace, &self.labels.equalities()).map_err(StatusError::internal)?;
+        views.retain(|view| self.matches(view));
+        Ok(views)
+    }
+}
+
+/// `GET` on a collection: a list, or a watch.
+///
+/// `limit` is accepted and the whole list is answered, which the protocol allows; there is never a
+/// `continue` token, so one that a client sends is of somebody else.
+pub(super) async fn list(
+    State(api): State<Api>,
+    Path(path): Path<ResourcePath>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Answer {
+    let query: ListQuery = request::query(&uri)?;
+    let filter = Filter::new(path.target()?, &query)?;
+    let wants_table = request::wants_table(&headers);
+    if is_true(query.watch.as_deref()) {
+        return watch::watch(api, filter, &query, wants_table).await;
+    }
+    if !query.continued.is_empty() {
+        return Err(StatusError::expired("this node gives out no continue tokens; list again from the start"));
+    }
+    // Any version that is ours is satisfied by the present state.
+    api.versions().parse(&query.resource_version)?;
+    let served = filter.target.served;
+    let (position, views) =
+        api.read(move |held| filter.select(held).map(|views| (held.position(), views))).await??;
+    let resources = rendered(&api, views).await?;
+    let metadata = json!({"resourceVersion": api.versions().format(position)});
+    let answer = match wants_table {
+        true => table(served.kind, &resources, metadata, query.rows(), api.now_ms()),
+        false => json!({
+            "kind": format!("{}List", served.kind),
+            "apiVersion": GROUP_VERSION,
+            "metadata": metadata,
+            "items": resources,
+        }),
+    };
+    Ok(Json(answer).into_response())
+}
+
+/// `GET` on a resource.
+pub(super) async fn read(
+    State(api): State<Api>,
+    Path(path): Path<ResourcePath>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Answer {
+    let query: ListQuery = request::query(&uri)?;
+    let (target, document) = path.document(&api)?;
+    let name = document.name().to_owned();
+    let view = api.read(move |held| held.get(&document)).await?.map_err(StatusError::internal)?;
+    let view = view.ok_or_else(|| StatusError::not_found(target.named(&name)))?;
+    let resources = rendered(&api, vec![view]).await?;
+    Ok(match request::wants_table(&headers) {
+        true => {
+            let metadata = json!({"resourceVersion": resources[0]["metadata"]["resourceVersion"]});
+            let rendered = table(target.served.kind, &resources, metadata, query.rows(), api.now_ms());
+            Json(rendered).into_response()
+        }
+        false => Json(resources.into_iter().next()).into_response(),
+    })
+}
+
+/// `POST` on a collection.
+pub(super) async fn create(
+    State(api): State<Api>,
+    Path(path): Path<ResourcePath>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    uri: Uri,
+    body: Body,
+) -> Answer {
+    let mut target = path.target()?;
+    let query: WriteQuery = request::query(&uri)?;
+    let resource = request::json(&headers, body).await?;
+    let text = |pointer: &str| resource.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    if target.served.namespaced() && target.namespace.is_none() {
+        target.namespace = Some(text("/metadata/namespace").unwrap_or_else(|| api.local().namespace.clone()));
+    }
+    let name = text("/metadata/name").unwrap_or_default();
+    let document =
+        Document::new(target.served.kind, target.namespace.as_deref().unwrap_or_default(), &name).map_err(|error| {
+            let field = if name.is_empty() { "metadata.name is required".to_owned() } else { error.to_string() };
+            let cause = super::Cause { field: "metadata.name".to_owned(), message: field };
+            StatusError::invalid(target.named(&name), vec![cause])
+        })?;
+    let wish = WriteRequest { version: None, ..new_write(&api, document, Wish::Create(resource), caller, &query)? };
+    finish(&api, &target, wish).await
+}
+
+/// `PUT` on a resource.
+pub(super) async fn replace(
+    State(api): State<Api>,
+    Path(path): Path<ResourcePath>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    uri: Uri,
+    body: Body,
+) -> Answer {
+    let (target, document) = path.document(&api)?;
+    let query: WriteQuery = request::query(&uri)?;
+    let resource = request::json(&headers, body).await?;
+    let wish = with_preconditions(&api, resource, document, caller, &query, Wish::Replace)?;
+    finish(&api, &target, wish).await
+}
+
+/// `PATCH` on a resource.
+pub(super) async fn patch(
+    State(api): State<Api>,
+    Path(path): Path<ResourcePath>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    uri: Uri,
+    body: Body,
+) -> Answer {
+    let (target, document) = path.document(&api)?;
+    let query: WriteQuery = request::query(&uri)?;
+    let media_type = request::media_type(&headers);
+    let wish = match media_type {
+        MERGE_PATCH => {
+            let patch = request::parse(&request::body(body).await?)?;
+            with_preconditions(&api, patch, document, caller, &query, Wish::Merge)?
+        }
+        JSON_PATCH => {
+            let patch = request::parse(&request::body(body).await?)?;
+            new_write(&api, document, Wish::JsonPatch(patch), caller, &query)?
+        }
+        other => {
+            return Err(StatusError::unsupported_media_type(other, &format!("{MERGE_PATCH}, {JSON_PATCH}")));
+        }
+    };
+    finish(&api, &target, wish).await
+}
+
+/// `DELETE` on a resource. Answers with a `Status` that carries the uid, which kubectl waits on.
+pub(super) async fn delete(
+    State(api): State<Api>,
+    Path(path): Path<ResourcePath>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    uri: Uri,
+    body: Body,
+) -> Answer {
+    let (target, document) = path.document(&api)?;
+    let query: WriteQuery = request::query(&uri)?;
+    let options = request::json(&headers, body).await?;
+    let text = |pointer: &str| options.pointer(pointer).and_then(Value::as_str);
+    let mut request = new_write(&api, document, Wish::Delete, caller, &query)?;
+    request.uid = text("/preconditions/uid").map(str::to_owned);
+    request.version = api.versions().parse(text("/preconditions/resourceVersion").unwrap_or_default())?;
+    request.dry_run |= options["dryRun"].as_array().is_some_and(|entries| entries.iter().any(|entry| entry == "All"));
+    let name = request.document.name().to_owned();
+    let outcome = api.write(move |held| write(held, request)).await??;
+    Ok(Json(json!({
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Success",
+        "details": {
+            "name": name,
+            "group": super::GROUP,
+            "kind": target.served.plural,
+            "uid": outcome.view.resource["metadata"]["uid"],
+        },
+    }))
+    .into_response())
+}
+
+/// Renders views as the API serves them: versions that name this log, statuses joined.
+pub(super) async fn rendered(api: &Api, views: Vec<View>) -> Result<Vec<Value>, StatusError> {
+    let mut resources: Vec<Value> = views
+        .iter()
+        .map(|view| {
+            let mut resource = (*view.resource).clone();
+            resource["metadata"]["resourceVersion"] = json!(api.versions().format(view.version));
+            resource
+        })
+        .collect();
+    site_status::join(api, &views, &mut resources).await?;
+    Ok(resources)
+}
+
+async fn finish(api: &Api, target: &Target, request: WriteRequest) -> Answer {
+    let outcome = api.write(move |held| write(held, request)).await??;
+    debug_assert_eq!(outcome.view.document.kind(), target.served.kind);
+    let mut resources = rendered(api, vec![outcome.view]).await?;
+    let resource = resources.pop().unwrap_or_default();
+    Ok(match outcome.created {
+        true => request::created(resource),
+        false => Json(resource).into_response(),
+    })
+}
+
+fn new_write(
+    api: &Api,
+    document: Document,
+    wish: Wish,
+    caller: Caller,
+    query: &WriteQuery,
+) -> Result<WriteRequest, StatusError> {
+    let named = super::write::named(&document);
+    if !super::Served::by_kind(document.kind()).writable {
+        return Err(StatusError::forbidden(named, "it is written by daemons and by enrolment, never through this path"));
+    }
+    caller
+        .may_write_document(api.local(), &document)
+        .map_err(|why| StatusError::forbidden(named, &why))?;
+    Ok(WriteRequest {
+        document,
+        wish,
+        caller,
+        reason: query.reason.clone(),
+        time_ms: api.now_ms(),
+        version: None,
+        uid: None,
+        dry_run: query.dry_run()?,
+    })
+}
+
+/// A write whose body carries its preconditions in its metadata.
+fn with_preconditions(
+    api: &Api,
+    resource: Value,
+    document: Document,
+    caller: Caller,
+    query: &WriteQuery,
+    wish: impl FnOnce(Value) -> Wish,
+) -> Result<WriteRequest, StatusError> {
+    let text = |pointer: &str| resource.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    let (version, uid) = (text("/metadata/resourceVersion"), text("/metadata/uid"));
+    let named = super::write::named(&document);
+    let version = match api.versions().parse(version.as_deref().unwrap_or_default()) {
+        Ok(version) => version,
+        // What was read elsewhere cannot be compared: to the client that is a conflict.
+        Err(error) if error.reason() == "Expired" => return Err(StatusError::conflict(named)),
+        Err(error) => return Err(error),
+    };
+    let request = new_write(api, document, wish(resource), caller, query)?;
+    Ok(WriteRequest { version, uid, ..request })
+}
