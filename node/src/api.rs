@@ -41,7 +41,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::{get, post};
-use driftless_core::ids::{Author, Boot, EventId, FleetId};
+use driftless_core::ids::{EventId, FleetId};
 use driftless_core::replica::Replica;
 use driftless_core::store::Store;
 use serde_json::Value;
@@ -142,10 +142,8 @@ pub struct Local {
     pub hub_contexts: Vec<String>,
     /// The fleet.
     pub fleet: FleetId,
-    /// The node's key.
-    pub author: Author,
-    /// This run of the node.
-    pub boot: Boot,
+    /// [`Replica::tag`] of its replica.
+    pub log_tag: u64,
 }
 
 /// How fresh a replica is, as far as the node can tell.
@@ -234,7 +232,7 @@ struct Shared {
 impl Api {
     /// An API that speaks for a node.
     pub fn new(backend: Arc<dyn Backend>) -> Self {
-        let versions = Versions::new(backend.local().author, backend.local().boot);
+        let versions = Versions::new(backend.local().log_tag);
         Self(Arc::new(Shared {
             backend,
             versions,
@@ -312,10 +310,7 @@ fn kubernetes() -> Router<Api> {
         .route(&format!("{V1}/{{plural}}"), get(resources::list).post(resources::create))
         .route(
             &format!("{V1}/{{plural}}/{{name}}"),
-            get(resources::read)
-                .put(resources::replace)
-                .patch(resources::patch)
-                .delete(resources::delete),
+            get(resources::read).put(resources::replace).patch(resources::patch).delete(resources::delete),
         )
         .route(
             &format!("{V1}/namespaces/{{namespace}}/{{plural}}"),
@@ -323,10 +318,7 @@ fn kubernetes() -> Router<Api> {
         )
         .route(
             &format!("{V1}/namespaces/{{namespace}}/{{plural}}/{{name}}"),
-            get(resources::read)
-                .put(resources::replace)
-                .patch(resources::patch)
-                .delete(resources::delete),
+            get(resources::read).put(resources::replace).patch(resources::patch).delete(resources::delete),
         )
 }
 

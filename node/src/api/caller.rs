@@ -8,6 +8,7 @@
 use driftless_core::name::Document;
 
 use super::Local;
+use crate::identity::{PeerIdentity, Principal};
 
 /// The authenticated origin of a request; `name` becomes the `by` of what it writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,20 @@ pub struct Caller {
     pub roles: Vec<String>,
     /// The site, as (namespace, site), that the holder belongs to, if it belongs to one.
     pub site: Option<(String, String)>,
+}
+
+impl From<PeerIdentity> for Caller {
+    /// Whoever presented a certificate of the fleet.
+    fn from(peer: PeerIdentity) -> Self {
+        let name = peer.principal.to_string();
+        let site = match peer.principal {
+            Principal::Node { namespace, site, .. } | Principal::SiteOperator { namespace, site, .. } => {
+                Some((namespace, site))
+            }
+            Principal::Hub { .. } | Principal::User { .. } => None,
+        };
+        Self { name, roles: peer.roles, site }
+    }
 }
 
 /// The role that reads and never writes.
@@ -82,6 +97,7 @@ impl Local {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use driftless_core::ids::FleetId;
     use driftless_core::name::Kind;
 
     use super::*;

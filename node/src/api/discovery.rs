@@ -9,12 +9,12 @@ use super::kinds::{SERVED, Served};
 use super::{GROUP, GROUP_VERSION};
 
 /// `GET /api`.
-pub fn core_versions() -> Value {
+pub(super) fn core_versions() -> Value {
     json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})
 }
 
 /// `GET /api/v1`.
-pub fn core_resources() -> Value {
+pub(super) fn core_resources() -> Value {
     json!({
         "kind": "APIResourceList",
         "apiVersion": "v1",
@@ -31,12 +31,12 @@ pub fn core_resources() -> Value {
 }
 
 /// `GET /apis`.
-pub fn groups() -> Value {
+pub(super) fn groups() -> Value {
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": [group_fields()]})
 }
 
 /// `GET /apis/driftless.dev`.
-pub fn group() -> Value {
+pub(super) fn group() -> Value {
     let mut group = group_fields();
     group["kind"] = json!("APIGroup");
     group["apiVersion"] = json!("v1");
@@ -44,7 +44,7 @@ pub fn group() -> Value {
 }
 
 /// `GET /apis/driftless.dev/v1`.
-pub fn resources() -> Value {
+pub(super) fn resources() -> Value {
     let resources: Vec<Value> = SERVED.iter().map(resource).collect();
     json!({
         "kind": "APIResourceList",
@@ -56,7 +56,7 @@ pub fn resources() -> Value {
 
 /// `GET /version`. kubectl compares `major` and `minor` with its own and warns beyond one step, so
 /// these name the Kubernetes API that we follow; `gitVersion` is ours.
-pub fn version() -> Value {
+pub(super) fn version() -> Value {
     json!({
         "major": "1",
         "minor": "32",

@@ -48,7 +48,9 @@ pub(super) async fn config(
     }
     let current = active.borrow().clone();
     let Some(current) = current else {
-        return Err(StatusError::unavailable("this edge runs no configuration yet; see its site's conditions"));
+        return Err(StatusError::unavailable(
+            "this edge runs no configuration yet; see its site's conditions",
+        ));
     };
     let etag = HeaderValue::from_str(&format!("\"{}\"", hash_of(&current))).map_err(StatusError::internal)?;
     Ok(match is_news(&Some(std::sync::Arc::clone(&current))) {

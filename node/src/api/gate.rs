@@ -49,7 +49,8 @@ fn admit(
     }
     check_staleness(api, request.uri())?;
     let permit = std::sync::Arc::clone(&api.0.requests).try_acquire_owned();
-    let permit = permit.map_err(|_| StatusError::too_many_requests("this node answers 256 requests at a time"))?;
+    let permit =
+        permit.map_err(|_| StatusError::too_many_requests("this node answers 256 requests at a time"))?;
     Ok((request, Some(permit)))
 }
 
@@ -65,10 +66,13 @@ struct StalenessQuery {
 
 fn check_staleness(api: &Api, uri: &Uri) -> Result<(), StatusError> {
     let Some(text) = query::<StalenessQuery>(uri)?.max_staleness else { return Ok(()) };
-    let limit_ms = parse_duration(&text)
-        .ok_or_else(|| StatusError::bad_request(format!("max-staleness: {text:?} is no duration such as 30s")))?;
+    let limit_ms = parse_duration(&text).ok_or_else(|| {
+        StatusError::bad_request(format!("max-staleness: {text:?} is no duration such as 30s"))
+    })?;
     let Some(as_of_ms) = api.backend().freshness().as_of_ms else {
-        return Err(StatusError::unavailable("this node cannot say how stale it is: it has not been in sync with a hub since it started"));
+        return Err(StatusError::unavailable(
+            "this node cannot say how stale it is: it has not been in sync with a hub since it started",
+        ));
     };
     let age_ms = api.now_ms().saturating_sub(as_of_ms);
     match age_ms > limit_ms {

@@ -88,7 +88,11 @@ fn of_api(api: &Api) -> Vec<Metric> {
             "Watches and long polls under way.",
             (super::WAITERS_MAX - api.0.waiters.available_permits()) as f64,
         ),
-        gauge("driftless_ready", "Whether the node serves.", f64::from(u8::from(api.backend().ready().is_ok()))),
+        gauge(
+            "driftless_ready",
+            "Whether the node serves.",
+            f64::from(u8::from(api.backend().ready().is_ok())),
+        ),
     ];
     // What is not known has no sample: zero would say "fresh".
     if let Some(as_of_ms) = fresh.as_of_ms {
@@ -110,16 +114,32 @@ fn of_api(api: &Api) -> Vec<Metric> {
 
 async fn of_replica(api: &Api) -> Result<Vec<Metric>, StatusError> {
     let read = api.read(|held| {
-        let documents: Vec<(Kind, usize)> =
-            Kind::ALL.into_iter().map(|kind| (kind, held.names(kind, None, &Default::default()).len())).collect();
-        (held.position(), held.scopes().count(), held.conflicted().len(), held.store().disk_bytes(), documents)
+        let documents: Vec<(Kind, usize)> = Kind::ALL
+            .into_iter()
+            .map(|kind| (kind, held.names(kind, None, &Default::default()).len()))
+            .collect();
+        (
+            held.position(),
+            held.scopes().count(),
+            held.conflicted().len(),
+            held.store().disk_bytes(),
+            documents,
+        )
     });
     let (position, scopes, conflicted, disk_bytes, documents) = read.await?;
     let by_kind = |(kind, count): (Kind, usize)| (vec![("kind", kind.name().to_owned())], count as f64);
     Ok(vec![
-        gauge("driftless_log_position", "Events in this replica's log since it was created.", position as f64),
+        gauge(
+            "driftless_log_position",
+            "Events in this replica's log since it was created.",
+            position as f64,
+        ),
         gauge("driftless_scopes", "Scopes of which something is held.", scopes as f64),
-        gauge("driftless_conflicted_documents", "Documents with conflicts that nobody acknowledged.", conflicted as f64),
+        gauge(
+            "driftless_conflicted_documents",
+            "Documents with conflicts that nobody acknowledged.",
+            conflicted as f64,
+        ),
         gauge("driftless_store_bytes", "Bytes that the store occupies on disk.", disk_bytes as f64),
         Metric {
             name: "driftless_documents",
@@ -146,7 +166,8 @@ fn render(families: &[Metric]) -> String {
         let _ = writeln!(text, "# TYPE {} {kind}", family.name);
         let _ = writeln!(text, "# HELP {} {}", family.name, family.help);
         for (labels, value) in &family.samples {
-            let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}=\"{}\"", escape(value))).collect();
+            let labels: Vec<String> =
+                labels.iter().map(|(key, value)| format!("{key}=\"{}\"", escape(value))).collect();
             let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
             let _ = writeln!(text, "{}{suffix}{labels} {value}", family.name);
         }

@@ -20,7 +20,9 @@ pub(super) async fn list(State(api): State<Api>, headers: HeaderMap) -> Result<J
     let metadata = json!({"resourceVersion": api.versions().format(position)});
     if !wants_table(&headers) {
         let items: Vec<Value> = names.iter().map(|name| namespace(name)).collect();
-        return Ok(Json(json!({"kind": "NamespaceList", "apiVersion": "v1", "metadata": metadata, "items": items})));
+        return Ok(Json(
+            json!({"kind": "NamespaceList", "apiVersion": "v1", "metadata": metadata, "items": items}),
+        ));
     }
     let row = |name: &String| json!({"cells": [name, "Active"], "object": namespace(name)});
     Ok(Json(json!({

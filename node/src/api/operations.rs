@@ -56,7 +56,8 @@ pub(super) async fn cut(
     let by = writer(&api, caller, "peers")?;
     let link: Link = link(&headers, body).await?;
     let for_ms = link.duration.as_deref().map(|text| {
-        parse_duration(text).ok_or_else(|| StatusError::bad_request(format!("for: {text:?} is no duration such as 10m")))
+        parse_duration(text)
+            .ok_or_else(|| StatusError::bad_request(format!("for: {text:?} is no duration such as 10m")))
     });
     operate(&api, Operation::Cut { peer: link.peer(), for_ms: for_ms.transpose()?, by }).await
 }
@@ -80,7 +81,8 @@ struct TraceQuery {
 
 /// `GET /v1/trace/{event}`.
 pub(super) async fn trace(State(api): State<Api>, Path(event): Path<String>, uri: Uri) -> Answer {
-    let event: EventId = event.parse().map_err(|error| StatusError::bad_request(format!("event: {error}")))?;
+    let event: EventId =
+        event.parse().map_err(|error| StatusError::bad_request(format!("event: {error}")))?;
     let TraceQuery { site } = request::query(&uri)?;
     operate(&api, Operation::Trace { event, site }).await
 }

@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 /// Most operations of one JSON Patch.
-pub const OPERATIONS_MAX: usize = 4_096;
+pub(super) const OPERATIONS_MAX: usize = 4_096;
 /// Most values that one JSON Patch may copy and move, counted in JSON nodes; "copy" could otherwise
 /// double a document with each operation.
 const COPIED_NODES_MAX: usize = 100_000;
@@ -16,7 +16,7 @@ const NESTING_MAX: usize = 128;
 
 /// Why a patch was not applied. The resource is unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PatchError {
+pub(super) enum PatchError {
     /// The patch is no patch.
     #[error("not a JSON patch: {0}")]
     Malformed(String),
@@ -43,7 +43,7 @@ pub enum PatchError {
 }
 
 /// Applies a merge patch in place: maps merge, null removes, anything else replaces.
-pub fn merge(target: &mut Value, patch: &Value) {
+pub(super) fn merge(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         *target = patch.clone();
         return;
@@ -63,7 +63,7 @@ pub fn merge(target: &mut Value, patch: &Value) {
 }
 
 /// Applies a JSON Patch; either every operation holds, or the result is an error.
-pub fn apply(resource: &Value, patch: &Value) -> Result<Value, PatchError> {
+pub(super) fn apply(resource: &Value, patch: &Value) -> Result<Value, PatchError> {
     let operations =
         patch.as_array().ok_or_else(|| PatchError::Malformed("expected a list of operations".into()))?;
     if operations.len() > OPERATIONS_MAX {

@@ -64,7 +64,8 @@ pub(super) async fn json(headers: &HeaderMap, raw: Body) -> Result<Value, Status
 
 /// Parses JSON.
 pub(super) fn parse(bytes: &[u8]) -> Result<Value, StatusError> {
-    serde_json::from_slice(bytes).map_err(|error| StatusError::bad_request(format!("body is no JSON: {error}")))
+    serde_json::from_slice(bytes)
+        .map_err(|error| StatusError::bad_request(format!("body is no JSON: {error}")))
 }
 
 /// The media type of a request's body, without parameters.
@@ -142,7 +143,9 @@ impl WriteQuery {
         match self.dry_run.as_deref() {
             None | Some("") => Ok(false),
             Some("All") => Ok(true),
-            Some(other) => Err(StatusError::bad_request(format!("dryRun: {other:?} is not supported, only \"All\""))),
+            Some(other) => {
+                Err(StatusError::bad_request(format!("dryRun: {other:?} is not supported, only \"All\"")))
+            }
         }
     }
 }
@@ -226,8 +229,12 @@ mod tests {
 
     #[test]
     fn tables_are_for_those_who_ask_in_a_version_that_we_speak() {
-        assert!(accepts("application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json"));
-        assert!(accepts("application/json;as=Table;v=v1beta1;g=meta.k8s.io, application/json;g=meta.k8s.io;v=v1;as=Table"));
+        assert!(accepts(
+            "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json"
+        ));
+        assert!(accepts(
+            "application/json;as=Table;v=v1beta1;g=meta.k8s.io, application/json;g=meta.k8s.io;v=v1;as=Table"
+        ));
         assert!(!accepts("application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json"));
         assert!(!accepts("application/json"));
         assert!(!accepts("application/json, application/json;as=Table;v=v1;g=meta.k8s.io"));
@@ -237,7 +244,8 @@ mod tests {
     #[test]
     fn queries_that_make_no_sense_are_bad_requests() {
         let uri = |text: &'static str| Uri::from_static(text);
-        let list: ListQuery = query(&uri("/x?labelSelector=a%3Db&watch=true&timeoutSeconds=5&unknown=1")).unwrap();
+        let list: ListQuery =
+            query(&uri("/x?labelSelector=a%3Db&watch=true&timeoutSeconds=5&unknown=1")).unwrap();
         assert_eq!((list.label_selector.as_str(), list.timeout_seconds), ("a=b", Some(5)));
         assert!(is_true(list.watch.as_deref()));
         assert_eq!(query::<ListQuery>(&uri("/x?timeoutSeconds=soon")).unwrap_err().reason(), "BadRequest");

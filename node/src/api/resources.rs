@@ -84,7 +84,9 @@ pub(super) async fn list(
         return watch::watch(api, filter, &query, wants_table).await;
     }
     if !query.continued.is_empty() {
-        return Err(StatusError::expired("this node gives out no continue tokens; list again from the start"));
+        return Err(StatusError::expired(
+            "this node gives out no continue tokens; list again from the start",
+        ));
     }
     // Any version that is ours is satisfied by the present state.
     api.versions().parse(&query.resource_version)?;
@@ -145,13 +147,15 @@ pub(super) async fn create(
         target.namespace = Some(text("/metadata/namespace").unwrap_or_else(|| api.local().namespace.clone()));
     }
     let name = text("/metadata/name").unwrap_or_default();
-    let document =
-        Document::new(target.served.kind, target.namespace.as_deref().unwrap_or_default(), &name).map_err(|error| {
-            let field = if name.is_empty() { "metadata.name is required".to_owned() } else { error.to_string() };
+    let document = Document::new(target.served.kind, target.namespace.as_deref().unwrap_or_default(), &name)
+        .map_err(|error| {
+            let field =
+                if name.is_empty() { "metadata.name is required".to_owned() } else { error.to_string() };
             let cause = super::Cause { field: "metadata.name".to_owned(), message: field };
             StatusError::invalid(target.named(&name), vec![cause])
         })?;
-    let wish = WriteRequest { version: None, ..new_write(&api, document, Wish::Create(resource), caller, &query)? };
+    let wish =
+        WriteRequest { version: None, ..new_write(&api, document, Wish::Create(resource), caller, &query)? };
     finish(&api, &target, wish).await
 }
 
@@ -215,7 +219,8 @@ pub(super) async fn delete(
     let mut request = new_write(&api, document, Wish::Delete, caller, &query)?;
     request.uid = text("/preconditions/uid").map(str::to_owned);
     request.version = api.versions().parse(text("/preconditions/resourceVersion").unwrap_or_default())?;
-    request.dry_run |= options["dryRun"].as_array().is_some_and(|entries| entries.iter().any(|entry| entry == "All"));
+    request.dry_run |=
+        options["dryRun"].as_array().is_some_and(|entries| entries.iter().any(|entry| entry == "All"));
     let name = request.document.name().to_owned();
     let outcome = api.write(move |held| write(held, request)).await??;
     Ok(Json(json!({
@@ -267,11 +272,12 @@ fn new_write(
 ) -> Result<WriteRequest, StatusError> {
     let named = super::write::named(&document);
     if !super::Served::by_kind(document.kind()).writable {
-        return Err(StatusError::forbidden(named, "it is written by daemons and by enrolment, never through this path"));
+        return Err(StatusError::forbidden(
+            named,
+            "it is written by daemons and by enrolment, never through this path",
+        ));
     }
-    caller
-        .may_write_document(api.local(), &document)
-        .map_err(|why| StatusError::forbidden(named, &why))?;
+    caller.may_write_document(api.local(), &document).map_err(|why| StatusError::forbidden(named, &why))?;
     Ok(WriteRequest {
         document,
         wish,

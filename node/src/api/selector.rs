@@ -13,14 +13,14 @@ const REQUIREMENTS_MAX: usize = 64;
 /// A selector that cannot be read; says which part and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unable to parse selector {part:?}: {why}")]
-pub struct SelectorError {
+pub(super) struct SelectorError {
     part: String,
     why: &'static str,
 }
 
 /// Requirements on labels, all of which must hold. The default matches everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LabelSelector {
+pub(super) struct LabelSelector {
     requirements: Vec<Requirement>,
 }
 
@@ -40,7 +40,7 @@ enum Test {
 
 impl LabelSelector {
     /// Reads the text of a `labelSelector` parameter.
-    pub fn parse(text: &str) -> Result<Self, SelectorError> {
+    pub(super) fn parse(text: &str) -> Result<Self, SelectorError> {
         let parts = split_outside_parentheses(text)?;
         if parts.len() > REQUIREMENTS_MAX {
             return Err(fault(text, "more than 64 requirements"));
@@ -51,19 +51,19 @@ impl LabelSelector {
     }
 
     /// Whether it matches everything.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.requirements.is_empty()
     }
 
     /// Whether the labels of this resource satisfy every requirement.
-    pub fn matches(&self, resource: &Value) -> bool {
+    pub(super) fn matches(&self, resource: &Value) -> bool {
         let labels = resource.pointer("/metadata/labels");
         let label = |key: &str| labels.and_then(|labels| labels.get(key)).and_then(Value::as_str);
         self.requirements.iter().all(|requirement| requirement.test.holds(label(&requirement.key)))
     }
 
     /// Labels that every match must carry, for the replica's label index.
-    pub fn equalities(&self) -> BTreeMap<String, String> {
+    pub(super) fn equalities(&self) -> BTreeMap<String, String> {
         let equality = |requirement: &Requirement| match &requirement.test {
             Test::In(values) if values.len() == 1 => Some((requirement.key.clone(), values[0].clone())),
             _ => None,
@@ -136,13 +136,13 @@ impl Test {
 
 /// Requirements on name and namespace, the only fields that can be selected.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FieldSelector {
+pub(super) struct FieldSelector {
     terms: Vec<(&'static str, bool, String)>,
 }
 
 impl FieldSelector {
     /// Reads the text of a `fieldSelector` parameter.
-    pub fn parse(text: &str) -> Result<Self, SelectorError> {
+    pub(super) fn parse(text: &str) -> Result<Self, SelectorError> {
         let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
         let terms = parts.map(|part| {
             let (field, value, equal) = match part.split_once("!=") {
@@ -164,7 +164,7 @@ impl FieldSelector {
     }
 
     /// Whether name and namespace of this resource satisfy every term.
-    pub fn matches(&self, resource: &Value) -> bool {
+    pub(super) fn matches(&self, resource: &Value) -> bool {
         self.terms.iter().all(|(pointer, equal, value)| {
             let found = resource.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
             (found == value) == *equal
@@ -172,7 +172,7 @@ impl FieldSelector {
     }
 
     /// The one name that can match, if the selector says so.
-    pub fn name(&self) -> Option<&str> {
+    pub(super) fn name(&self) -> Option<&str> {
         self.terms
             .iter()
             .find(|(pointer, equal, _)| *pointer == "/metadata/name" && *equal)

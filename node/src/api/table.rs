@@ -18,7 +18,7 @@ struct Column {
 
 /// Which object each row carries, as the client asked with `includeObject`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RowObject {
+pub(super) enum RowObject {
     /// Nothing.
     None,
     /// `PartialObjectMetadata`, the default.
@@ -29,7 +29,7 @@ pub enum RowObject {
 
 impl RowObject {
     /// Reads `includeObject`.
-    pub fn parse(text: Option<&str>) -> Self {
+    pub(super) fn parse(text: Option<&str>) -> Self {
         match text {
             Some("None") => Self::None,
             Some("Object") => Self::Whole,
@@ -39,7 +39,13 @@ impl RowObject {
 }
 
 /// Renders resources of one kind; `metadata` is that of the list, or empty for a watch event.
-pub fn table(kind: Kind, resources: &[Value], metadata: Value, object: RowObject, now_ms: u64) -> Value {
+pub(super) fn table(
+    kind: Kind,
+    resources: &[Value],
+    metadata: Value,
+    object: RowObject,
+    now_ms: u64,
+) -> Value {
     let columns = columns(kind);
     let definitions: Vec<Value> = columns.iter().map(definition).collect();
     let rows: Vec<Value> = resources

@@ -1,10 +1,8 @@
 //! `resourceVersion`: a position in this replica's log, tagged with which log that is.
 //!
-//! Positions count the events of one replica since it was started, in an order of its own; those of another
-//! replica mean nothing here. The tag tells them apart, so that a client that fails over to another
-//! node, or comes back after a restart, is told 410 and lists anew instead of missing changes.
-
-use driftless_core::ids::{Author, Boot};
+//! Positions count the events of one replica in an order of its own; those of another replica mean
+//! nothing here. The tag, random bits of the log, tells them apart, so that a client that fails over to
+//! another node is told 410 and lists anew instead of missing changes.
 
 use super::status_error::StatusError;
 
@@ -14,31 +12,25 @@ const POSITION_MAX: u64 = (1 << POSITION_BITS) - 1;
 
 /// Reads and writes the versions of one log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Versions {
+pub(super) struct Versions {
     tag: u64,
 }
 
 impl Versions {
-    /// The versions of the log of this author in this run.
-    pub fn new(author: Author, boot: Boot) -> Self {
-        let mut hasher = blake3::Hasher::new_derive_key("driftless resource version v1");
-        hasher.update(&author.0).update(&boot.0);
-        let hash = hasher.finalize();
-        let mut bytes = [0; 8];
-        bytes.copy_from_slice(&hash.as_bytes()[..8]);
+    /// The versions of the log with these random bits.
+    pub(super) fn new(log_tag: u64) -> Self {
         // 23 bits keep the number positive as a signed one; never zero, so that no version is small.
-        let tag = (u64::from_be_bytes(bytes) >> (POSITION_BITS + 1)).max(1);
-        Self { tag }
+        Self { tag: (log_tag & 0x7f_ffff).max(1) }
     }
 
     /// The version that stands for a position.
-    pub fn format(&self, position: u64) -> String {
+    pub(super) fn format(&self, position: u64) -> String {
         assert!(position <= POSITION_MAX, "a log of more than 2^40 events");
         (self.tag << POSITION_BITS | position).to_string()
     }
 
     /// The position of a version; an empty text and `0` mean "any", which is `None`.
-    pub fn parse(&self, text: &str) -> Result<Option<u64>, StatusError> {
+    pub(super) fn parse(&self, text: &str) -> Result<Option<u64>, StatusError> {
         if text.is_empty() || text == "0" {
             return Ok(None);
         }
@@ -47,9 +39,7 @@ impl Versions {
         })?;
         match number >> POSITION_BITS == self.tag {
             true => Ok(Some(number & POSITION_MAX)),
-            false => Err(StatusError::expired(
-                "the resourceVersion is of another replica, or of an earlier run of this one; list again",
-            )),
+            false => Err(StatusError::expired("the resourceVersion is of another replica; list again")),
         }
     }
 }
@@ -65,7 +55,7 @@ mod tests {
 
     #[test]
     fn versions_come_back_as_positions() {
-        let versions = Versions::new(Author([1; 32]), Boot([2; 16]));
+        let versions = Versions::new(0x12_3456);
         for position in [0, 1, 123_456_789, POSITION_MAX] {
             assert_eq!(versions.parse(&versions.format(position)).unwrap(), Some(position));
             assert!(versions.format(position).parse::<i64>().unwrap() > 0);
@@ -75,13 +65,9 @@ mod tests {
     }
 
     #[test]
-    fn another_replica_or_run_has_other_versions() {
-        let ours = Versions::new(Author([1; 32]), Boot([2; 16]));
-        for other in
-            [Versions::new(Author([1; 32]), Boot([3; 16])), Versions::new(Author([9; 32]), Boot([2; 16]))]
-        {
-            assert_eq!(ours.parse(&other.format(7)).unwrap_err().reason(), "Expired");
-        }
+    fn another_replica_has_other_versions() {
+        let ours = Versions::new(0x12_3456);
+        assert_eq!(ours.parse(&Versions::new(0x12_3457).format(7)).unwrap_err().reason(), "Expired");
         assert_eq!(ours.parse("7").unwrap_err().reason(), "Expired");
         assert_eq!(ours.parse("seven").unwrap_err().reason(), "BadRequest");
         assert_eq!(ours.parse("-1").unwrap_err().reason(), "BadRequest");

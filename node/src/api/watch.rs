@@ -42,12 +42,14 @@ pub(super) async fn watch(
     query: &ListQuery,
     as_table: bool,
 ) -> Result<Response, StatusError> {
-    let permit = std::sync::Arc::clone(&api.0.waiters)
-        .try_acquire_owned()
-        .map_err(|_| StatusError::too_many_requests("this node serves 1024 watches and long polls at a time"))?;
+    let permit = std::sync::Arc::clone(&api.0.waiters).try_acquire_owned().map_err(|_| {
+        StatusError::too_many_requests("this node serves 1024 watches and long polls at a time")
+    })?;
     let send_initial = is_true(query.send_initial_events.as_deref());
     if send_initial && query.resource_version_match != "NotOlderThan" {
-        return Err(StatusError::bad_request("sendInitialEvents goes with resourceVersionMatch=NotOlderThan"));
+        return Err(StatusError::bad_request(
+            "sendInitialEvents goes with resourceVersionMatch=NotOlderThan",
+        ));
     }
     let start = api.versions().parse(&query.resource_version)?;
     let lasts = query.timeout_seconds.map_or(WATCH_MAX, Duration::from_secs).min(WATCH_MAX);
@@ -174,7 +176,9 @@ impl Watcher {
             self.over = true;
             return Ok(());
         }
-        if self.look_again_at.is_some_and(|at| now >= at) || (self.depends_on_others() && now >= self.presence_at) {
+        if self.look_again_at.is_some_and(|at| now >= at)
+            || (self.depends_on_others() && now >= self.presence_at)
+        {
             self.look_again_at = None;
             self.presence_at = now + PRESENCE_EVERY;
             let filter = self.filter.clone();

@@ -7,13 +7,20 @@ use driftless_core::name::{Document, Kind};
 use driftless_core::replica::{ChangeRequest, Precondition, View, Write, WriteError};
 use serde_json::{Value, json};
 
+use super::kinds::Served;
 use super::status_error::{Cause, Named, StatusError};
 use super::{Caller, GROUP_VERSION, Held, patch};
-use super::kinds::Served;
 
 /// Metadata that the node sets and clients send back unread.
-const SERVER_METADATA: [&str; 7] =
-    ["uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "managedFields", "selfLink"];
+const SERVER_METADATA: [&str; 7] = [
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "managedFields",
+    "selfLink",
+];
 
 /// What a client wants to become of a document.
 #[derive(Debug, Clone)]
@@ -78,8 +85,9 @@ pub(super) fn write(held: &mut Held, request: WriteRequest) -> Result<WriteOutco
             (ChangeRequest::MergePatch(patch), Some(merged))
         }
         Wish::JsonPatch(patch) => {
-            let patched = patch::apply(&whole(current.as_ref()), &patch)
-                .map_err(|error| invalid(named, vec![Cause { field: String::new(), message: error.to_string() }]))?;
+            let patched = patch::apply(&whole(current.as_ref()), &patch).map_err(|error| {
+                invalid(named, vec![Cause { field: String::new(), message: error.to_string() }])
+            })?;
             let resource = written_part(&document, patched)?;
             (ChangeRequest::Replace(resource.clone()), Some(resource))
         }
@@ -99,10 +107,9 @@ pub(super) fn write(held: &mut Held, request: WriteRequest) -> Result<WriteOutco
         author: None,
         precondition: Precondition::None,
     };
-    match held.write(write) {
-        Ok(written) => Ok(WriteOutcome { view: written.view, created }),
-        Err(error) => Err(refusal(&document, error)),
-    }
+    let written = held.write(write).map_err(|error| refusal(&document, error))?;
+    let view = written.view.or(current).ok_or_else(|| StatusError::not_found(named))?;
+    Ok(WriteOutcome { view, created })
 }
 
 /// How messages name a document.
@@ -155,7 +162,9 @@ fn written_part(document: &Document, mut resource: Value) -> Result<Value, Statu
             None => {}
             Some(Value::String(found)) if found == expected => {}
             Some(found) => {
-                return Err(StatusError::bad_request(format!("{key} is {found}, the path says {expected:?}")));
+                return Err(StatusError::bad_request(format!(
+                    "{key} is {found}, the path says {expected:?}"
+                )));
             }
         }
     }
@@ -256,10 +265,16 @@ fn as_it_would_be(document: &Document, current: Option<View>, candidate: Option<
 /// Says in the API's words why the replica refused.
 pub(super) fn refusal(document: &Document, error: WriteError) -> StatusError {
     let named = named(document);
+    let whole = |message: String| invalid(named, vec![Cause { field: String::new(), message }]);
     match error {
-        WriteError::Exists => StatusError::already_exists(named),
-        WriteError::Missing => StatusError::not_found(named),
-        WriteError::Conflict => StatusError::conflict(named),
+        WriteError::AlreadyExists(_) => StatusError::already_exists(named),
+        WriteError::NotFound(_) => StatusError::not_found(named),
+        WriteError::VersionMismatch { .. } => StatusError::conflict(named),
+        WriteError::Forbidden(_) | WriteError::UnknownAuthor(_) => {
+            StatusError::forbidden(named, &error.to_string())
+        }
+        WriteError::Flatten(error) => whole(error.to_string()),
+        WriteError::TooLarge { .. } => StatusError::too_large(&error.to_string()),
         WriteError::Store(error) => StatusError::internal(error),
     }
 }

@@ -1,0 +1,106 @@
+//! `GET /v1/history/{kind}/{namespace}/{name}`: every event of a document that is held, oldest first.
+//!
+//! Each entry says who wrote what, when, why, and whether it counts. The kind is a kind or a plural.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use driftless_core::document::Effect;
+use driftless_core::event::{Event, Operation};
+use driftless_core::name::{Document, Kind};
+use driftless_core::replica::HistoryEntry;
+use serde_json::{Value, json};
+
+use super::Api;
+use super::kinds::Served;
+use super::status_error::StatusError;
+use super::time::rfc3339;
+use super::write::named;
+
+type Answer = Result<Json<Value>, StatusError>;
+
+/// For kinds that have no namespace.
+pub(super) async fn fleet_wide(State(api): State<Api>, Path((kind, name)): Path<(String, String)>) -> Answer {
+    history(&api, &kind, None, &name).await
+}
+
+/// For kinds that have one.
+pub(super) async fn namespaced(
+    State(api): State<Api>,
+    Path((kind, namespace, name)): Path<(String, String, String)>,
+) -> Answer {
+    history(&api, &kind, Some(&namespace), &name).await
+}
+
+async fn history(api: &Api, kind: &str, namespace: Option<&str>, name: &str) -> Answer {
+    let document = document(api, kind, namespace, name)?;
+    let asked = document.clone();
+    let entries = api.read(move |held| held.history(&asked)).await?.map_err(StatusError::internal)?;
+    if entries.is_empty() {
+        return Err(StatusError::not_found(named(&document)));
+    }
+    let entries: Vec<Value> = entries.iter().map(|entry| entry_json(api, entry)).collect();
+    Ok(Json(json!({
+        "kind": document.kind().name(),
+        "namespace": document.namespace(),
+        "name": document.name(),
+        "entries": entries,
+    })))
+}
+
+/// Reads the name of a document; a kind that has namespaces has the node's own unless it is given.
+pub(super) fn document(
+    api: &Api,
+    kind: &str,
+    namespace: Option<&str>,
+    name: &str,
+) -> Result<Document, StatusError> {
+    let kind = match (kind.parse::<Kind>(), Served::by_plural(kind)) {
+        (Ok(kind), _) => kind,
+        (Err(_), Some(served)) => served.kind,
+        (Err(error), None) => return Err(StatusError::bad_request(error.to_string())),
+    };
+    let namespace = match (kind.is_fleet_wide(), namespace) {
+        (true, _) => "",
+        (false, None | Some("")) => &api.local().namespace,
+        (false, Some(namespace)) => namespace,
+    };
+    Document::new(kind, namespace, name).map_err(|error| StatusError::bad_request(error.to_string()))
+}
+
+fn entry_json(api: &Api, entry: &HistoryEntry) -> Value {
+    let header = entry.event.header();
+    json!({
+        "event": entry.event.id().to_string(),
+        "resourceVersion": api.versions().format(entry.position),
+        "time": rfc3339(header.time_ms),
+        "timeMs": header.time_ms,
+        "by": header.by,
+        "reason": header.reason,
+        "author": header.chain.author.to_string(),
+        "boot": header.chain.boot.to_string(),
+        "authorSeq": header.author_seq,
+        "lamport": header.lamport,
+        "incarnation": header.incarnation,
+        "dependencies": header.dependencies.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "effect": match entry.effect {
+            Effect::Effective => "Effective",
+            Effect::Void => "Void",
+        },
+        "needsNewerVersion": entry.event.needs_newer_version(),
+        "operations": operations(&entry.event),
+    })
+}
+
+fn operations(event: &Event) -> Vec<Value> {
+    let operation = |operation: &Operation| match operation {
+        Operation::Put { path, value } => json!({"op": "put", "path": path, "value": value_of(value)}),
+        Operation::Delete { path } => json!({"op": "delete", "path": path}),
+        Operation::Unknown { code, path, .. } => json!({"op": "unknown", "code": code, "path": path}),
+    };
+    event.operations().iter().map(operation).collect()
+}
+
+/// The JSON of a register's text, which was checked when it was taken.
+pub(super) fn value_of(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
+}
