@@ -225,7 +225,6 @@ struct Shared {
     versions: Versions,
     requests: Arc<Semaphore>,
     waiters: Arc<Semaphore>,
-    sites: site_status::Cache,
     counters: metrics::Counters,
 }
 
@@ -238,7 +237,6 @@ impl Api {
             versions,
             requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
             waiters: Arc::new(Semaphore::new(WAITERS_MAX)),
-            sites: site_status::Cache::default(),
             counters: metrics::Counters::default(),
         }))
     }

@@ -109,6 +109,8 @@ mod tests {
             region: "eu".into(),
             namespace: "default".into(),
             hub_contexts: vec![],
+            fleet: FleetId([1; 32]),
+            log_tag: 1,
         }
     }
 

@@ -1,9 +1,9 @@
-//! JSON Patch (RFC 6902) and JSON Merge Patch (RFC 7396) on a resource.
+//! JSON Patch (RFC 6902) on a resource; merge patches are the replica's own.
 //!
 //! Pure functions from a value and a patch to a value. Which parts of a resource a client may change at
 //! all is decided where the result is written, not here.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// Most operations of one JSON Patch.
 pub(super) const OPERATIONS_MAX: usize = 4_096;
@@ -40,26 +40,6 @@ pub(super) enum PatchError {
         /// Its path.
         path: String,
     },
-}
-
-/// Applies a merge patch in place: maps merge, null removes, anything else replaces.
-pub(super) fn merge(target: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else {
-        *target = patch.clone();
-        return;
-    };
-    if !target.is_object() {
-        *target = Value::Object(Map::new());
-    }
-    let Value::Object(fields) = target else { unreachable!("made an object above") };
-    for (key, value) in patch {
-        match value {
-            Value::Null => {
-                fields.remove(key);
-            }
-            value => merge(fields.entry(key.clone()).or_insert(Value::Null), value),
-        }
-    }
 }
 
 /// Applies a JSON Patch; either every operation holds, or the result is an error.
@@ -229,26 +209,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn merging_follows_the_examples_of_the_rfc() {
-        for (target, patch, expected) in [
-            (json!({"a":"b"}), json!({"a":"c"}), json!({"a":"c"})),
-            (json!({"a":"b"}), json!({"b":"c"}), json!({"a":"b","b":"c"})),
-            (json!({"a":"b"}), json!({"a":null}), json!({})),
-            (json!({"a":["b"]}), json!({"a":"c"}), json!({"a":"c"})),
-            (json!({"a":{"b":"c"}}), json!({"a":{"b":"d","c":null}}), json!({"a":{"b":"d"}})),
-            (json!({"a":[{"b":"c"}]}), json!({"a":[1]}), json!({"a":[1]})),
-            (json!(["a", "b"]), json!(["c", "d"]), json!(["c", "d"])),
-            (json!({"e":null}), json!({"a":1}), json!({"e":null,"a":1})),
-            (json!([1, 2]), json!({"a":"b","c":null}), json!({"a":"b"})),
-            (json!({}), json!({"a":{"bb":{"ccc":null}}}), json!({"a":{"bb":{}}})),
-        ] {
-            let mut merged = target.clone();
-            merge(&mut merged, &patch);
-            assert_eq!(merged, expected, "{target} with {patch}");
-        }
-    }
 
     #[test]
     fn patches_follow_the_examples_of_the_rfc() {

@@ -11,25 +11,25 @@ use super::*;
 use driftless_core::ids::Boot;
 
 /// 2026-11-22T14:00:00Z.
-pub const NOON_MS: u64 = 1_795_356_000_000;
+pub(crate) const NOON_MS: u64 = 1_795_356_000_000;
 
 /// The node.
-pub struct Bench {
+pub(crate) struct Bench {
     held: Mutex<Held>,
     positions: signal::Sender<u64>,
     local: Local,
     now_ms: AtomicU64,
     /// What [`Backend::freshness`] answers.
-    pub freshness: Mutex<Freshness>,
+    pub(crate) freshness: Mutex<Freshness>,
     /// What [`Backend::operate`] was asked for.
-    pub operations: Mutex<Vec<Operation>>,
+    pub(crate) operations: Mutex<Vec<Operation>>,
     /// What an edge runs.
-    pub active: Option<signal::Sender<Option<Arc<Value>>>>,
+    pub(crate) active: Option<signal::Sender<Option<Arc<Value>>>>,
 }
 
 impl Bench {
     /// A hub.
-    pub fn hub() -> Self {
+    pub(crate) fn hub() -> Self {
         let key = SigningKey::from_bytes(&[7; 32]);
         let fleet = FleetId(key.verifying_key().to_bytes());
         let store: Box<dyn Store> = Box::new(MemoryStore::default());
@@ -56,7 +56,7 @@ impl Bench {
     }
 
     /// An edge of a site.
-    pub fn edge(namespace: &str, site: &str) -> Self {
+    pub(crate) fn edge(namespace: &str, site: &str) -> Self {
         let hub = Self::hub();
         let local =
             Local { node: format!("{site}-a"), site: Some((namespace.into(), site.into())), ..hub.local };
@@ -64,7 +64,7 @@ impl Bench {
     }
 
     /// Lets the clock run.
-    pub fn pass(&self, milliseconds: u64) {
+    pub(crate) fn pass(&self, milliseconds: u64) {
         self.now_ms.fetch_add(milliseconds, Ordering::Relaxed);
     }
 }

@@ -227,17 +227,19 @@ impl Watcher {
         let deleted: BTreeSet<&Document> =
             changes.iter().filter(|change| change.deleted).map(|change| &change.document).collect();
         let mut present = Vec::new();
+        let mut left = Vec::new();
         for (document, view) in views {
-            match view.filter(|view| self.filter.matches(view)) {
-                Some(view) => present.push(view),
-                // Without a selector, what is deleted was known to a client that started from a version.
-                None if self.shown.contains_key(&document)
-                    || (deleted.contains(&document) && self.filter.labels.is_empty()) =>
-                {
-                    self.gone(&document);
-                }
-                None => {}
+            // Without a selector, what is deleted was known to a client that started from a version.
+            let known = self.shown.contains_key(&document)
+                || (deleted.contains(&document) && self.filter.labels.is_empty());
+            match view {
+                Some(view) if self.filter.matches(&view) => present.push(view),
+                view if known => left.push((document, view)),
+                _ => {}
             }
+        }
+        for (document, view) in left {
+            self.gone(&document, view).await?;
         }
         self.show(present, &created).await
     }
@@ -271,21 +273,16 @@ impl Watcher {
         Ok(())
     }
 
-    fn gone(&mut self, document: &Document) {
+    /// Announces that a document left: deleted, or not selected any more.
+    async fn gone(&mut self, document: &Document, view: Option<View>) -> Result<(), StatusError> {
         self.shown.remove(document);
-        let mut resource = json!({
-            "apiVersion": GROUP_VERSION,
-            "kind": document.kind().name(),
-            "metadata": {
-                "name": document.name(),
-                "resourceVersion": self.api.versions().format(self.position),
-            },
-        });
-        if !document.namespace().is_empty() {
-            resource["metadata"]["namespace"] = json!(document.namespace());
-        }
+        let resource = match view {
+            Some(view) => rendered(&self.api, vec![view]).await?.pop().unwrap_or_default(),
+            None => name_only(document, self.api.versions().format(self.position)),
+        };
         let object = self.object(resource);
         self.push("DELETED", object);
+        Ok(())
     }
 
     fn bookmark(&mut self, mut metadata: Value) {
@@ -315,6 +312,19 @@ impl Watcher {
         line.push('\n');
         self.lines.push_back(Bytes::from(line));
     }
+}
+
+/// What is left to say of a deleted document.
+fn name_only(document: &Document, version: String) -> Value {
+    let mut resource = json!({
+        "apiVersion": GROUP_VERSION,
+        "kind": document.kind().name(),
+        "metadata": {"name": document.name(), "resourceVersion": version},
+    });
+    if !document.namespace().is_empty() {
+        resource["metadata"]["namespace"] = json!(document.namespace());
+    }
+    resource
 }
 
 /// The document that a watch has to look at when this one changed, if any.

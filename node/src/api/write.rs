@@ -4,7 +4,8 @@
 //! nothing can come between the check and the write. A refused write stages nothing.
 
 use driftless_core::name::{Document, Kind};
-use driftless_core::replica::{ChangeRequest, Precondition, View, Write, WriteError};
+use driftless_core::replica::{ChangeRequest, Precondition, View, Write, WriteError, merge_patch};
+use driftless_core::schema::{self, FieldError};
 use serde_json::{Value, json};
 
 use super::kinds::Served;
@@ -81,7 +82,7 @@ pub(super) fn write(held: &mut Held, request: WriteRequest) -> Result<WriteOutco
         Wish::Merge(patch) => {
             let patch = written_part(&document, patch)?;
             let mut merged = written_part(&document, whole(current.as_ref()))?;
-            patch::merge(&mut merged, &patch);
+            merge_patch(&mut merged, &patch);
             (ChangeRequest::MergePatch(patch), Some(merged))
         }
         Wish::JsonPatch(patch) => {
@@ -93,7 +94,7 @@ pub(super) fn write(held: &mut Held, request: WriteRequest) -> Result<WriteOutco
         }
     };
     if let Some(candidate) = &candidate {
-        check_candidate(held, &document, current.as_ref(), candidate)?;
+        check_candidate(&document, current.as_ref(), candidate)?;
     }
     if request.dry_run {
         return Ok(WriteOutcome { view: as_it_would_be(&document, current, candidate), created });
@@ -123,6 +124,10 @@ pub(super) fn named(document: &Document) -> Named<'_> {
 
 fn invalid(named: Named<'_>, causes: Vec<Cause>) -> StatusError {
     StatusError::invalid(named, causes)
+}
+
+fn causes(errors: Vec<FieldError>) -> Vec<Cause> {
+    errors.into_iter().map(|error| Cause { field: error.field, message: error.message }).collect()
 }
 
 fn check_preconditions(request: &WriteRequest, current: Option<&View>) -> Result<(), StatusError> {
@@ -192,14 +197,13 @@ fn written_part(document: &Document, mut resource: Value) -> Result<Value, Statu
 
 /// The checks of the API: schema, what must not change, enforcement.
 fn check_candidate(
-    held: &Held,
     document: &Document,
     current: Option<&View>,
     candidate: &Value,
 ) -> Result<(), StatusError> {
-    let _ = held;
     let whole = with_identity(document, candidate.clone());
-    let _ = whole;
+    schema::validate(document.kind().name(), &whole)
+        .map_err(|errors| invalid(named(document), causes(errors)))?;
     if let (Kind::Release, Some(current)) = (document.kind(), current) {
         let causes = changed_for_ever(&current.resource, candidate);
         if !causes.is_empty() {
@@ -273,7 +277,9 @@ pub(super) fn refusal(document: &Document, error: WriteError) -> StatusError {
         WriteError::Forbidden(_) | WriteError::UnknownAuthor(_) => {
             StatusError::forbidden(named, &error.to_string())
         }
+        WriteError::Invalid { errors, .. } => invalid(named, causes(errors)),
         WriteError::Flatten(error) => whole(error.to_string()),
+        WriteError::Checkpoint(error) => whole(error.to_string()),
         WriteError::TooLarge { .. } => StatusError::too_large(&error.to_string()),
         WriteError::Store(error) => StatusError::internal(error),
     }
