@@ -1,7 +1,6 @@
 //! Kubeconfigs: the one that a data directory holds for its local operator, and reading any.
 //!
-//! Written as JSON, which is YAML that kubectl reads. Reading takes JSON; a caller with a YAML parser
-//! hands the parsed document to [`parse_kubeconfig`].
+//! Written as JSON, which is YAML that kubectl reads, and read as YAML, which `kubectl config` writes.
 
 use std::fs;
 use std::io;
@@ -12,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::{NodeIdentity, Role, files, pem};
+use crate::cli::yaml::{self, YamlError};
 
 /// The name of a data directory's own kubeconfig.
 pub const ADMIN_KUBECONFIG: &str = "admin.kubeconfig";
@@ -56,13 +56,16 @@ pub enum KubeconfigError {
         /// Its size.
         bytes: u64,
     },
-    /// Not JSON.
-    #[error("{} is not a kubeconfig in JSON", path.display())]
-    Syntax {
+    /// Neither YAML nor JSON.
+    #[error("kubeconfig cannot be read")]
+    Syntax(#[from] YamlError),
+    /// Not one document.
+    #[error("{} has {documents} YAML documents, a kubeconfig is one", path.display())]
+    Documents {
         /// Which.
         path: PathBuf,
-        /// Why.
-        source: serde_json::Error,
+        /// How many.
+        documents: usize,
     },
     /// No context was asked for, and the file has no current one.
     #[error("kubeconfig has no current context: name one with --context")]
@@ -128,12 +131,17 @@ pub fn write_admin_kubeconfig(
     }
 }
 
-/// Reads a context (or the current one) of a kubeconfig in JSON.
+/// Reads a context (or the current one) of a kubeconfig.
 pub fn read_kubeconfig(path: &Path, context: Option<&str>) -> Result<ClientConfig, KubeconfigError> {
-    let text = read(path)?;
-    let config = serde_json::from_slice(&text)
-        .map_err(|source| KubeconfigError::Syntax { path: path.to_owned(), source })?;
-    parse_kubeconfig(&config, path.parent().unwrap_or(Path::new("")), context)
+    let mut documents = Vec::new();
+    let name = path.display().to_string();
+    yaml::each_document(&name, &read(path)?, yaml::Mode::Lenient, &mut |document| {
+        documents.push(document.value);
+    })?;
+    match &documents[..] {
+        [config] => parse_kubeconfig(config, path.parent().unwrap_or(Path::new("")), context),
+        _ => Err(KubeconfigError::Documents { path: path.to_owned(), documents: documents.len() }),
+    }
 }
 
 /// Takes a context (or the current one) out of a kubeconfig; files that it names are read relative to `base`.
@@ -275,6 +283,17 @@ mod tests {
     }
 
     #[test]
+    fn what_kubectl_rewrote_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config");
+        let text = "apiVersion: v1\nclusters:\n- cluster:\n    certificate-authority-data: Y2E=\n    server: https://127.0.0.1:7421\n  name: driftless-eu-1\ncontexts:\n- context:\n    cluster: driftless-eu-1\n    namespace: acme\n    user: mia\n  name: driftless-eu-1\ncurrent-context: driftless-eu-1\nkind: Config\npreferences: {}\nusers:\n- name: mia\n  user:\n    client-certificate-data: Y2VydA==\n    client-key-data: a2V5\n";
+        fs::write(&path, text).unwrap();
+        let read = read_kubeconfig(&path, None).unwrap();
+        assert_eq!((read.server.as_str(), read.namespace.as_str()), ("https://127.0.0.1:7421", "acme"));
+        assert_eq!((read.ca_pem.as_str(), read.client_key_pem.as_deref()), ("ca", Some("key")));
+    }
+
+    #[test]
     fn damage_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let hub = NodeIdentity::create_fleet(dir.path(), "eu-1", "eu", &[], NOW).unwrap();
@@ -292,7 +311,11 @@ mod tests {
             let error = parse_kubeconfig(&config, dir.path(), None).unwrap_err();
             assert!(error.to_string().contains(message), "{error}");
         }
-        fs::write(&path, "- not: json").unwrap();
-        assert!(matches!(read_kubeconfig(&path, None), Err(KubeconfigError::Syntax { .. })));
+        fs::write(&path, "{ not: [json").unwrap();
+        assert!(matches!(read_kubeconfig(&path, None), Err(KubeconfigError::Syntax(_))));
+        fs::write(&path, "- a list").unwrap();
+        assert!(matches!(read_kubeconfig(&path, None), Err(KubeconfigError::NoContext)));
+        fs::write(&path, "a: 1\n---\nb: 2\n").unwrap();
+        assert!(matches!(read_kubeconfig(&path, None), Err(KubeconfigError::Documents { documents: 2, .. })));
     }
 }
