@@ -23,8 +23,9 @@ use crate::store::{Batch, Order, Store, StoreError};
 use crate::vector::Vector;
 use crate::wire::{DecodeError, Reader, Writer};
 
-/// Largest run, in bytes, unless a single record is larger.
-pub const RUN_BYTES_MAX: usize = 6 * 1024;
+/// Largest run, in bytes, unless a single record is larger. One run is one record of the store: the
+/// sled adapter splits records from 5 KiB on, so that its pages stay out of `blobs/`.
+pub const RUN_BYTES_MAX: usize = 4_800;
 /// Most bytes of the tail before scopes have to be settled.
 pub const TAIL_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Most entries of the tail before scopes have to be settled.

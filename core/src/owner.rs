@@ -41,7 +41,7 @@ impl<S: Store> Commit for Replica<S> {
 
     fn close(&mut self) -> Result<(), StoreError> {
         self.settle()?;
-        Ok(())
+        self.flush_store()
     }
 }
 

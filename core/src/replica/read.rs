@@ -13,7 +13,7 @@ use crate::event::Event;
 use crate::group::Record;
 use crate::log::Entry;
 use crate::name::{Document, Kind};
-use crate::store::{Batch, Store, StoreError};
+use crate::store::{Batch, Order, Store, StoreError, prefix_end};
 
 /// A document as it is now.
 #[derive(Debug, Clone)]
@@ -157,6 +157,23 @@ impl<S: Store> Replica<S> {
     /// Reads a small record of this node's own, which is not replicated.
     pub fn local(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
         self.log.store().get(&local_key(key))
+    }
+
+    /// The keys of this node's own records that begin with `prefix`.
+    pub fn local_names(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        let start = local_key(prefix);
+        let end = prefix_end(&start).unwrap_or_default();
+        let mut names = vec![];
+        self.log.store().scan(&start, &end, Order::Ascending, &mut |key, _| {
+            names.push(String::from_utf8_lossy(&key[1..]).into_owned());
+            ControlFlow::Continue(())
+        })?;
+        Ok(names)
+    }
+
+    /// Flushes the store, for what was settled since the last commit.
+    pub fn flush_store(&mut self) -> Result<(), StoreError> {
+        self.log.store_mut().flush()
     }
 
     /// Writes a small record of this node's own; durable when it returns. `None` removes it.
