@@ -1,25 +1,30 @@
-//! The daemons: a hub and an edge, from their options to their last flush.
+//! The daemons: a hub or an edge, from an empty directory or from what is left of the last run.
+//!
+//! [`start_hub`] and [`start_edge`] bring a node up and return a [`Daemon`] that runs until it is
+//! stopped; [`run_hub`] and [`run_edge`] do that for a process, with signals. The pieces, each in its
+//! own file: [`node`] is what the owner's thread owns, `links` dials and accepts, `joining` trades
+//! tokens, `backend` is what the API sees, `status` what operators see.
+//!
+//! The order of a start is the order of its dependencies: lock and open the store, identity, replica,
+//! sockets, the node's own documents, tasks, and the line `ready` last.
 
+mod backend;
+pub mod clock;
+mod joining;
+mod links;
+pub mod node;
 pub mod options;
+mod process;
+mod renewal;
+mod runtime;
+mod start;
+mod status;
+#[cfg(test)]
+mod tests;
+mod tokens;
 
+pub use joining::JoinFailure;
 pub use options::{EdgeOptions, HubOptions};
-
-/// Why a daemon did not start, or stopped.
-#[derive(Debug, thiserror::Error)]
-pub enum DaemonError {
-    /// This build has no daemon. Nothing was touched.
-    #[error("this build cannot run a {0} yet")]
-    Absent(&'static str),
-}
-
-/// Runs a hub until it is told to stop.
-#[expect(clippy::unused_async, reason = "its shape is what callers need until there is a daemon")]
-pub async fn run_hub(_options: HubOptions) -> Result<(), DaemonError> {
-    Err(DaemonError::Absent("hub"))
-}
-
-/// Runs an edge until it is told to stop.
-#[expect(clippy::unused_async, reason = "its shape is what callers need until there is a daemon")]
-pub async fn run_edge(_options: EdgeOptions) -> Result<(), DaemonError> {
-    Err(DaemonError::Absent("edge"))
-}
+pub use process::{run_edge, run_hub};
+pub use runtime::{Active, Runtime};
+pub use start::{Daemon, DaemonError, start_edge, start_hub};

@@ -67,8 +67,8 @@ pub use self::tls::{
     https_server_config, join_client_config, quic_client_config, quic_server_config,
 };
 pub use self::token::{
-    MintError, ParseTokenError, SitePattern, Token, TokenError, TokenId, TokenPurpose, TokenRecord,
-    TokenRecordError, TokenSpec,
+    MintError, ParseTokenError, ParseTokenIdError, SitePattern, Token, TokenError, TokenId, TokenPurpose,
+    TokenRecord, TokenRecordError, TokenSpec,
 };
 
 use self::certificate::Leaf;

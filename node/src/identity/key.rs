@@ -46,6 +46,11 @@ impl SecretKey {
         Self(SigningKey::from_bytes(&seed))
     }
 
+    /// The key as the replica signs events with it.
+    pub fn signing_key(&self) -> &SigningKey {
+        &self.0
+    }
+
     /// The public half, as the author of events.
     pub fn public(&self) -> Author {
         Author(self.0.verifying_key().to_bytes())

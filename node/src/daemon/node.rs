@@ -1,0 +1,191 @@
+//! What a daemon's owner thread owns: the replica, the sync engine beside it, and the way to each peer.
+//!
+//! Everything that changes state runs here, one thing at a time. After each batch of changes the owner
+//! commits: one flush, then the engine is told what became durable, then frames leave and waiters
+//! wake. Nothing here waits for the network or reads a file.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use driftless_core::owner::Commit;
+use driftless_core::store::StoreError;
+use driftless_sync::proto::{
+    Condition, CutTarget, Engine, EngineConfig, Input, Interest, Output, PeerInfo, SessionId,
+};
+use driftless_sync::quic::Outgoing;
+use tokio::sync::{mpsc, watch};
+
+use crate::api::Held;
+
+/// The replica, the engine, and the queues to peers.
+pub struct Node {
+    /// The replica.
+    pub replica: Held,
+    /// The engine.
+    pub engine: Engine,
+    started: Instant,
+    links: BTreeMap<SessionId, mpsc::Sender<Outgoing>>,
+    next_session: u64,
+    outputs: Vec<Output>,
+    /// Why the store failed, until the next commit says so.
+    failure: Option<StoreError>,
+    positions: watch::Sender<u64>,
+    deadline: watch::Sender<Option<Instant>>,
+}
+
+impl Node {
+    /// Puts an engine beside a replica.
+    #[expect(clippy::disallowed_methods, reason = "shell: the engine's time starts with the node")]
+    pub fn new(replica: Held, config: EngineConfig) -> Self {
+        let positions = watch::Sender::new(replica.position());
+        Self {
+            engine: Engine::new(config),
+            started: Instant::now(),
+            links: BTreeMap::new(),
+            next_session: 1,
+            outputs: vec![],
+            failure: None,
+            positions,
+            deadline: watch::Sender::new(None),
+            replica,
+        }
+    }
+
+    /// Wakes whenever the durable position grows.
+    pub fn positions(&self) -> watch::Receiver<u64> {
+        self.positions.subscribe()
+    }
+
+    /// When the engine next wants a tick.
+    pub fn deadline(&self) -> watch::Receiver<Option<Instant>> {
+        self.deadline.subscribe()
+    }
+
+    /// Milliseconds since the node started: the engine's clock.
+    pub fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Opens a session with an authenticated peer; frames for it go through `link`.
+    pub fn connected(&mut self, peer: PeerInfo, link: mpsc::Sender<Outgoing>) -> SessionId {
+        let session = SessionId(self.next_session);
+        self.next_session += 1;
+        self.links.insert(session, link);
+        self.handle(Input::Connected { session, peer });
+        session
+    }
+
+    /// Takes frames of a session; false if the session is over.
+    pub fn frames(&mut self, session: SessionId, frames: Vec<Vec<u8>>) -> bool {
+        for bytes in frames {
+            self.handle(Input::Frame { session, bytes });
+        }
+        self.links.contains_key(&session)
+    }
+
+    /// Forgets a session whose connection is gone.
+    pub fn closed(&mut self, session: SessionId, reason: String) {
+        self.links.remove(&session);
+        self.handle(Input::Closed { session, reason });
+    }
+
+    /// Lets time pass.
+    pub fn tick(&mut self) {
+        self.handle(Input::Tick);
+    }
+
+    /// Changes what this node wants to hold.
+    pub fn set_interest(&mut self, interest: Interest) {
+        let now_ms = self.now_ms();
+        let outcome = self.engine.set_interest(now_ms, interest, &mut self.replica, &mut self.outputs);
+        self.note(outcome);
+    }
+
+    /// Cuts links on behalf of an operator.
+    pub fn cut(&mut self, target: CutTarget, for_ms: Option<u64>) {
+        let until = for_ms.map(|for_ms| self.now_ms().saturating_add(for_ms));
+        self.engine.cut(target, until, &mut self.outputs);
+    }
+
+    /// Ends all sessions because the node stops.
+    pub fn stop(&mut self) {
+        self.engine.stop(&mut self.outputs);
+    }
+
+    fn handle(&mut self, input: Input) {
+        let now_ms = self.now_ms();
+        let outcome = self.engine.handle(now_ms, input, &mut self.replica, &mut self.outputs);
+        self.note(outcome);
+    }
+
+    /// Keeps the first failure of the store for the commit that follows, which ends the node.
+    fn note(&mut self, outcome: Result<(), StoreError>) {
+        if let Err(error) = outcome {
+            self.failure.get_or_insert(error);
+        }
+    }
+
+    /// Hands frames to the tasks that write them. A peer that does not take what is sent is cut off.
+    fn dispatch(&mut self) {
+        for output in std::mem::take(&mut self.outputs) {
+            match output {
+                Output::Send { session, bytes, .. } => {
+                    let refused = self
+                        .links
+                        .get(&session)
+                        .is_some_and(|link| link.try_send(Outgoing::Frame(bytes)).is_err());
+                    if refused {
+                        // Dropping the queue ends the connection; its task then says that it closed.
+                        tracing::warn!(session = session.0, "the peer does not take what is sent to it");
+                        self.links.remove(&session);
+                    }
+                }
+                Output::Close { session, code, reason } => {
+                    if let Some(link) = self.links.remove(&session) {
+                        tracing::info!(session = session.0, code, reason, "session closed");
+                        // A queue that is full is dropped with the link, which closes as well.
+                        let _ = link.try_send(Outgoing::Close { code, reason });
+                    }
+                }
+                Output::Condition(condition) => log_condition(&condition),
+            }
+        }
+    }
+}
+
+impl Commit for Node {
+    fn commit(&mut self) -> Result<(), StoreError> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
+        let committed = self.replica.commit()?;
+        if !committed.scopes.is_empty() || self.engine.wants_commit() {
+            self.handle(Input::Committed { changed: committed.scopes.into_iter().collect() });
+        }
+        self.dispatch();
+        self.positions.send_if_modified(|position| {
+            std::mem::replace(position, committed.position) != committed.position
+        });
+        let next =
+            self.engine.next_timeout().map(|at_ms| self.started + std::time::Duration::from_millis(at_ms));
+        self.deadline.send_if_modified(|deadline| std::mem::replace(deadline, next) != next);
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), StoreError> {
+        self.replica.settle()?;
+        self.replica.flush_store()
+    }
+}
+
+fn log_condition(condition: &Condition) {
+    match condition {
+        Condition::OwnHistoryRecovered { boot, scope, events, .. } => tracing::warn!(
+            %boot, %scope, events,
+            "peers hold events of this node that it does not hold itself: its disk was lost or rolled back; fetching them"
+        ),
+        Condition::SameKeyTwice { key } => {
+            tracing::warn!(%key, "two live nodes use this key: a data directory was copied; give one of them a new identity");
+        }
+    }
+}
