@@ -5,6 +5,7 @@
 //! nothing of networks, clocks or files, except for the store adapter that keeps it on disk.
 
 pub mod authority;
+pub mod canonical;
 pub mod checkpoint;
 pub mod document;
 pub mod event;
