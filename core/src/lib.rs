@@ -15,6 +15,7 @@ pub mod log;
 pub mod name;
 pub mod owner;
 pub mod replica;
+pub mod resolve;
 pub mod schema;
 pub mod store;
 pub mod testing;

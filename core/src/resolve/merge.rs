@@ -1,0 +1,263 @@
+//! Merging the layers of a site, and what enforcement does to overrides.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::select::{Applied, Selected};
+use super::tree::Tree;
+use super::variables::mentioned;
+use super::walk::{Below, PathSet, Relation, Step, Write, print, walk};
+use super::{Ambiguity, Denied, Failure, Layer};
+
+/// The merged layers of a site, before variables.
+pub(super) struct Merged<'a> {
+    pub(super) tree: Tree<'a>,
+    pub(super) denied: Vec<Denied>,
+    /// Values of variables from overrides that stand, and the layer of each.
+    pub(super) vars: BTreeMap<&'a str, (&'a Value, usize)>,
+}
+
+/// The leaves that profiles enforce, by path, each with the highest profile that enforces it.
+#[derive(Default)]
+pub(super) struct Enforced<'a> {
+    pub(super) leaves: PathSet,
+    /// Variables that enforced leaves mention; overrides may not set them.
+    pub(super) variables: BTreeMap<&'a str, usize>,
+}
+
+/// Merges all layers and applies what is enforced on top.
+pub(super) fn merge<'a>(selected: &Selected<'a>) -> Result<Merged<'a>, Failure> {
+    let enforced = enforced(selected)?;
+    let mut merged = Merged { tree: Tree::default(), denied: Vec::new(), vars: BTreeMap::new() };
+    for (index, layer) in selected.layers.iter().enumerate() {
+        merge_values(&mut merged, selected, &enforced, index)?;
+        for (name, value) in layer.vars.into_iter().flatten() {
+            match refuse_var(name, layer, selected, &enforced) {
+                Some(reason) => merged.denied.push(denied(layer, format!("vars.{name}"), reason)),
+                None => {
+                    merged.vars.insert(name, (value, index));
+                }
+            }
+        }
+        if layer.layer == Layer::LocalOverride && !layer.apps.is_empty() {
+            merged.denied.push(denied(layer, "apps".into(), Refusal::NotLocal));
+        }
+    }
+    for (index, layer) in selected.layers.iter().enumerate() {
+        apply_enforced(&mut merged.tree, selected, layer, index)?;
+    }
+    Ok(merged)
+}
+
+/// Why a write of an override does not stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// A profile enforces a leaf at, below or above it.
+    Enforced(String),
+    /// The site does not allow a local override there.
+    NotLocal,
+}
+
+/// Decides whether a write of a layer stands.
+pub(super) fn refuse(
+    path: &[Step<'_>],
+    write: Write<'_>,
+    layer: &Applied<'_>,
+    selected: &Selected<'_>,
+    enforced: &Enforced<'_>,
+) -> Option<Refusal> {
+    if layer.is_profile() {
+        return None;
+    }
+    let by = |owner: usize| Refusal::Enforced(selected.layers[owner].name.to_owned());
+    match (enforced.leaves.relate(path), write) {
+        (Relation::Within(owner), _) => return Some(by(owner)),
+        (Relation::Above(owner), Write::Set(_) | Write::Delete | Write::Replace(_)) => {
+            return Some(by(owner));
+        }
+        (Relation::Above(_), Write::EmptyMap | Write::EmptyList) | (Relation::Apart, _) => {}
+    }
+    let is_allowed = match (layer.layer, &selected.local_paths) {
+        (Layer::LocalOverride, None) => false,
+        (Layer::LocalOverride, Some(paths)) => matches!(paths.relate(path), Relation::Within(_)),
+        _ => true,
+    };
+    (!is_allowed).then_some(Refusal::NotLocal)
+}
+
+/// Whether a write is one of those that a profile enforces; a replacement above an enforced path is
+/// looked into, because what it holds there is enforced.
+pub(super) fn is_enforced(paths: &PathSet, path: &[Step<'_>]) -> bool {
+    matches!(paths.relate(path), Relation::Within(_))
+}
+
+/// Collects the leaves that the profiles enforce.
+pub(super) fn enforced<'a>(selected: &Selected<'a>) -> Result<Enforced<'a>, Failure> {
+    let mut all = Enforced::default();
+    for (index, layer) in selected.layers.iter().enumerate() {
+        let (Some(values), Some(paths)) = (layer.values, &layer.enforced) else { continue };
+        let collected = walk(values, &selected.list_keys, |path, write| {
+            if !is_enforced(paths, path) {
+                return Ok(Below::Walk);
+            }
+            match write {
+                Write::EmptyMap | Write::EmptyList => {}
+                Write::Set(value) | Write::Replace(value) => {
+                    all.leaves.insert(path.iter().map(Step::name), index);
+                    mentioned(value, &mut |name| {
+                        all.variables.insert(name, index);
+                    });
+                }
+                Write::Delete => all.leaves.insert(path.iter().map(Step::name), index),
+            }
+            Ok(Below::Skip)
+        });
+        collected.map_err(|failure| failure.of(layer.title()))?;
+    }
+    Ok(all)
+}
+
+fn merge_values<'a>(
+    merged: &mut Merged<'a>,
+    selected: &Selected<'a>,
+    enforced: &Enforced<'a>,
+    index: usize,
+) -> Result<(), Failure> {
+    let layer = &selected.layers[index];
+    let Some(values) = layer.values else { return Ok(()) };
+    let walked = walk(values, &selected.list_keys, |path, write| {
+        if let Some(refusal) = refuse(path, write, layer, selected, enforced) {
+            merged.denied.push(denied(layer, print(path), refusal));
+            return Ok(Below::Skip);
+        }
+        merged.tree.apply(path, write, index)?;
+        Ok(Below::Walk)
+    });
+    walked.map_err(|failure| failure.of(layer.title()))
+}
+
+fn apply_enforced<'a>(
+    tree: &mut Tree<'a>,
+    selected: &Selected<'a>,
+    layer: &Applied<'a>,
+    index: usize,
+) -> Result<(), Failure> {
+    let (Some(values), Some(paths)) = (layer.values, &layer.enforced) else { return Ok(()) };
+    let walked = walk(values, &selected.list_keys, |path, write| {
+        if is_enforced(paths, path) {
+            tree.apply(path, write, index)?;
+        }
+        Ok(Below::Walk)
+    });
+    walked.map_err(|failure| failure.of(layer.title()))
+}
+
+fn refuse_var(
+    name: &str,
+    layer: &Applied<'_>,
+    selected: &Selected<'_>,
+    enforced: &Enforced<'_>,
+) -> Option<Refusal> {
+    match enforced.variables.get(name) {
+        Some(owner) => Some(Refusal::Enforced(selected.layers[*owner].name.to_owned())),
+        None => (layer.layer == Layer::LocalOverride).then_some(Refusal::NotLocal),
+    }
+}
+
+fn denied(layer: &Applied<'_>, path: String, refusal: Refusal) -> Denied {
+    let profile = match refusal {
+        Refusal::Enforced(profile) => Some(profile),
+        Refusal::NotLocal => None,
+    };
+    Denied { object: layer.title(), path, profile }
+}
+
+/// Finds the paths to which layers of equal rank write different values.
+pub(super) fn ambiguities(selected: &Selected<'_>) -> Result<Vec<Ambiguity>, Failure> {
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let same = |a: &Applied<'_>, b: &Applied<'_>| (a.layer, a.priority) == (b.layer, b.priority);
+    for group in selected.layers.chunk_by(same).filter(|group| group.len() > 1) {
+        compare_values(group, selected, &mut found)?;
+        compare_apps(group, &mut found);
+    }
+    let ambiguity = |(path, objects)| Ambiguity { path, objects };
+    Ok(found.into_iter().map(ambiguity).collect())
+}
+
+type Written<'a> = Vec<(Write<'a>, usize)>;
+
+fn compare_values<'a>(
+    group: &[Applied<'a>],
+    selected: &Selected<'a>,
+    found: &mut BTreeMap<String, Vec<String>>,
+) -> Result<(), Failure> {
+    let mut written: BTreeMap<Vec<String>, Written<'a>> = BTreeMap::new();
+    for (index, layer) in group.iter().enumerate() {
+        let Some(values) = layer.values else { continue };
+        let walked = walk(values, &selected.list_keys, |path, write| {
+            if !matches!(write, Write::EmptyMap | Write::EmptyList) {
+                let keys = path.iter().map(|step| step.name().to_owned()).collect();
+                written.entry(keys).or_default().push((write, index));
+            }
+            Ok(Below::Skip)
+        });
+        walked.map_err(|failure| failure.of(layer.title()))?;
+    }
+    for (keys, writes) in &written {
+        let above = (1..keys.len()).filter_map(|length| written.get(&keys[..length])).flatten();
+        let mut objects: Vec<usize> = Vec::new();
+        for (other, owner) in above.chain(writes) {
+            let (first, first_owner) = writes[0];
+            if *owner != first_owner && !same_write(*other, first) {
+                objects.extend(writes.iter().map(|(_, owner)| *owner).chain([*owner]));
+            }
+        }
+        if !objects.is_empty() {
+            objects.sort_unstable();
+            objects.dedup();
+            let titles = objects.iter().map(|index| group[*index].title()).collect();
+            found.insert(super::path::print_keys(keys.iter().map(String::as_str)), titles);
+        }
+    }
+    Ok(())
+}
+
+fn compare_apps(group: &[Applied<'_>], found: &mut BTreeMap<String, Vec<String>>) {
+    let mut written: BTreeMap<&str, Vec<(&Value, usize)>> = BTreeMap::new();
+    for (index, layer) in group.iter().enumerate() {
+        for entry in layer.apps {
+            if let Some(app) = entry.get("app").and_then(Value::as_str) {
+                written.entry(app).or_default().push((entry, index));
+            }
+        }
+    }
+    for (app, entries) in written {
+        if entries.iter().any(|(entry, _)| *entry != entries[0].0) {
+            let titles = entries.iter().map(|(_, index)| group[*index].title()).collect();
+            found.insert(format!("app {app}"), titles);
+        }
+    }
+}
+
+fn same_write(a: Write<'_>, b: Write<'_>) -> bool {
+    match (a, b) {
+        (Write::Set(a), Write::Set(b)) | (Write::Replace(a), Write::Replace(b)) => same_value(a, b),
+        (Write::Delete, Write::Delete) => true,
+        _ => false,
+    }
+}
+
+/// Equality of canonical forms: 1 and 1.0 are one value.
+fn same_value(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_value(a, b))
+        }
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| same_value(a, b)))
+        }
+        _ => a == b,
+    }
+}
