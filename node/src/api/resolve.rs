@@ -1,7 +1,95 @@
-//! stub
-use super::status_error::StatusError;
+//! `POST /v1/resolve`: what a site should run, now or if something were different.
+
 use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use driftless_core::name::{Document, Kind};
+use driftless_core::resolve::resolve as resolution_of;
+use driftless_core::schema;
+use serde::Deserialize;
 use serde_json::Value;
-pub(super) async fn resolve() -> Result<Json<Value>, StatusError> {
-    Err(StatusError::not_implemented("resolve"))
+
+use super::status_error::StatusError;
+use super::write::{causes, named, with_identity};
+use super::{Api, request};
+use crate::desired::{Desired, SiteFacts};
+
+/// Most resources of one what-if.
+const WITH_MAX: usize = 256;
+
+#[derive(Deserialize)]
+struct Question {
+    site: String,
+    namespace: Option<String>,
+    /// Resources as if they were so.
+    #[serde(default)]
+    with: Vec<Value>,
+}
+
+/// Answers with the resolution. A site that does not resolve is an answer, not an error.
+pub(super) async fn resolve(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, StatusError> {
+    let body = request::json(&headers, body).await?;
+    let question: Question = serde_json::from_value(body)
+        .map_err(|error| StatusError::bad_request(format!("expected {{site, namespace, with}}: {error}")))?;
+    let (mut desired, mut site) = about(&api, &question.site, question.namespace.as_deref()).await?;
+    if question.with.len() > WITH_MAX {
+        return Err(StatusError::bad_request("with: a what-if takes at most 256 resources"));
+    }
+    for resource in question.with {
+        let document = document_of(&site, &resource)?;
+        let resource = with_identity(&document, resource);
+        schema::validate(document.kind().name(), &resource)
+            .map_err(|errors| StatusError::invalid(named(&document), causes(errors)))?;
+        match document == site.document {
+            true => site = site.with(resource),
+            false => desired.with(&document, resource),
+        }
+    }
+    blocking(move || resolution_of(&desired.inputs(&site)).to_json()).await.map(Json)
+}
+
+/// Collects what a question about one site needs.
+pub(super) async fn about(
+    api: &Api,
+    site: &str,
+    namespace: Option<&str>,
+) -> Result<(Desired, SiteFacts), StatusError> {
+    let namespace = namespace.filter(|namespace| !namespace.is_empty()).unwrap_or(&api.local().namespace);
+    let document = Document::new(Kind::Site, namespace, site)
+        .map_err(|error| StatusError::bad_request(format!("site: {error}")))?;
+    let asked = document.clone();
+    let facts = api.read(move |held| SiteFacts::collect(held, &asked)).await?;
+    let facts = facts.map_err(StatusError::internal)?;
+    let facts = facts.ok_or_else(|| StatusError::not_found(named(&document)))?;
+    Ok((api.desired(namespace.to_owned(), Some(site.to_owned())).await?, facts))
+}
+
+/// Resolving may take a while: it is done where nobody waits.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, StatusError> {
+    tokio::task::spawn_blocking(work).await.map_err(StatusError::internal)
+}
+
+/// Which document a resource of a what-if stands for.
+fn document_of(site: &SiteFacts, resource: &Value) -> Result<Document, StatusError> {
+    let text = |pointer: &str| resource.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let namespace = match text("/metadata/namespace") {
+        "" => site.document.namespace(),
+        namespace => namespace,
+    };
+    if namespace != site.document.namespace() {
+        return Err(StatusError::bad_request(format!(
+            "with: a resource of namespace {namespace:?} does not concern a site of {:?}",
+            site.document.namespace()
+        )));
+    }
+    let kind: Kind = text("/kind").parse().map_err(|error| StatusError::bad_request(format!("with: {error}")))?;
+    Document::new(kind, namespace, text("/metadata/name"))
+        .map_err(|error| StatusError::bad_request(format!("with: {error}")))
 }

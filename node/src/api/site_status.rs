@@ -1,15 +1,21 @@
-//! What is joined into a resource when it is served: the status of a site.
+//! What is joined into resources when they are served: a site's status, a profile's reach.
 //!
 //! A site's status is what the site says of itself (its `SiteStatus`), and what the node that answers
-//! can tell: presence and conditions. None of it is stored with the Site. What nobody knows is `Unknown`.
+//! computes: desired configuration, matched profiles, presence, conditions. None of it is stored with the
+//! Site. What nobody knows is `Unknown`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use driftless_core::name::{Document, Kind};
 use driftless_core::replica::View;
+use driftless_core::resolve::{resolve, revision, short};
 use serde_json::{Map, Value, json};
 
 use super::status_error::StatusError;
 use super::time::rfc3339;
 use super::{Api, Presence};
+use crate::desired::{Desired, Pins, SiteFacts};
 
 /// A site was heard less than this ago.
 const FRESH_MS: u64 = 60_000;
@@ -17,51 +23,212 @@ const FRESH_MS: u64 = 60_000;
 const STALE_MS: u64 = 5 * 60_000;
 /// A site was heard less than this ago.
 const UNREACHABLE_MS: u64 = 24 * 3_600_000;
+/// Resolutions that are remembered; a hub is designed for 10,000 sites.
+const REMEMBERED_MAX: usize = 20_000;
+
+/// What was resolved before, for as long as nothing that it depends on changes.
+#[derive(Default)]
+pub(super) struct Cache {
+    outcomes: Mutex<BTreeMap<Document, ([u8; 32], Arc<Outcome>)>>,
+    pins: Mutex<Pins>,
+}
+
+/// What resolving a site came to, in short.
+#[derive(Debug)]
+struct Outcome {
+    config_hash: String,
+    profiles: Vec<String>,
+    conditions: Vec<Value>,
+    failed: Option<(String, String)>,
+}
+
+/// A site with what it should run.
+struct Resolved {
+    facts: SiteFacts,
+    outcome: Arc<Outcome>,
+}
 
 /// Joins statuses into resources; `views` and `resources` are the same documents in the same order.
 pub(super) async fn join(api: &Api, views: &[View], resources: &mut [Value]) -> Result<(), StatusError> {
-    let is_site = |view: &View| view.document.kind() == Kind::Site;
-    if !views.iter().any(is_site) {
-        return Ok(());
+    let of_kind = |kind: Kind| views.iter().filter(move |view| view.document.kind() == kind);
+    let sites: Vec<View> = of_kind(Kind::Site).cloned().collect();
+    if !sites.is_empty() {
+        join_sites(api, sites, views, resources).await?;
     }
-    let wanted: Vec<Option<Document>> =
-        views.iter().map(|view| is_site(view).then(|| status_document(&view.document)).flatten()).collect();
-    let reports = api
-        .read(move |held| {
-            let report = |document: Option<Document>| match document {
-                Some(document) => held.get(&document),
-                None => Ok(None),
-            };
-            wanted.into_iter().map(report).collect::<Result<Vec<_>, _>>()
+    let namespaces: BTreeSet<String> =
+        of_kind(Kind::Profile).map(|view| view.document.namespace().to_owned()).collect();
+    for namespace in namespaces {
+        join_profiles(api, &namespace, views, resources).await?;
+    }
+    Ok(())
+}
+
+impl Api {
+    /// Collects what the resolution of one site, or of every site of a namespace, reads.
+    pub(super) async fn desired(&self, namespace: String, site: Option<String>) -> Result<Desired, StatusError> {
+        let (api, now_ms) = (self.clone(), self.now_ms());
+        self.read(move |held| {
+            let mut pins = api.0.sites.pins.lock().unwrap_or_else(PoisonError::into_inner);
+            Desired::collect(held, &namespace, site.as_deref(), now_ms, &mut pins)
         })
         .await?
-        .map_err(StatusError::internal)?;
-    for ((view, report), resource) in views.iter().zip(reports).zip(resources) {
-        if is_site(view) {
-            resource["status"] = status(api, &view.document, report.as_ref());
+        .map_err(StatusError::internal)
+    }
+}
+
+async fn join_sites(
+    api: &Api,
+    sites: Vec<View>,
+    views: &[View],
+    resources: &mut [Value],
+) -> Result<(), StatusError> {
+    let mut by_namespace: BTreeMap<String, Vec<View>> = BTreeMap::new();
+    for site in sites {
+        by_namespace.entry(site.document.namespace().to_owned()).or_default().push(site);
+    }
+    let mut statuses = BTreeMap::new();
+    for (namespace, sites) in by_namespace {
+        for resolved in resolved(api, namespace, Some(sites)).await? {
+            statuses.insert(resolved.facts.document.clone(), status(api, &resolved));
+        }
+    }
+    for (view, resource) in views.iter().zip(resources) {
+        if let Some(status) = statuses.remove(&view.document) {
+            resource["status"] = status;
         }
     }
     Ok(())
 }
 
-/// The phase of a site that was last heard at a time, or never.
-pub(super) fn phase(last_seen_ms: Option<u64>, now_ms: u64) -> &'static str {
-    match last_seen_ms.map(|last_seen_ms| now_ms.saturating_sub(last_seen_ms)) {
-        None => "Unknown",
-        Some(0..FRESH_MS) => "Fresh",
-        Some(FRESH_MS..STALE_MS) => "Stale",
-        Some(STALE_MS..UNREACHABLE_MS) => "Unreachable",
-        Some(UNREACHABLE_MS..) => "Lost",
+/// Counts the sites that a profile reaches. A site that does not resolve, or whose site never reported,
+/// is not counted as applied.
+async fn join_profiles(
+    api: &Api,
+    namespace: &str,
+    views: &[View],
+    resources: &mut [Value],
+) -> Result<(), StatusError> {
+    let mut reach: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for resolved in resolved(api, namespace.to_owned(), None).await? {
+        let is_applied = resolved.is_applied() == Some(true);
+        for profile in &resolved.outcome.profiles {
+            let (matched, applied) = reach.entry(profile.clone()).or_default();
+            *matched += 1;
+            *applied += u64::from(is_applied);
+        }
+    }
+    for (view, resource) in views.iter().zip(resources) {
+        if view.document.kind() == Kind::Profile && view.document.namespace() == namespace {
+            let (matched, applied) = reach.get(view.document.name()).copied().unwrap_or_default();
+            let revision = revision(&view.resource["spec"]);
+            resource["status"] = json!({"revision": short(&revision), "matched": matched, "applied": applied});
+        }
+    }
+    Ok(())
+}
+
+/// Resolves sites of a namespace, or all of them, as far as that was not done before.
+async fn resolved(
+    api: &Api,
+    namespace: String,
+    sites: Option<Vec<View>>,
+) -> Result<Vec<Resolved>, StatusError> {
+    let only = match sites.as_deref() {
+        Some([site]) => Some(site.document.name().to_owned()),
+        _ => None,
+    };
+    let desired = api.desired(namespace.clone(), only).await?;
+    let facts = api
+        .read(move |held| {
+            let sites = match sites {
+                Some(sites) => sites,
+                None => held.list(Kind::Site, Some(&namespace), &BTreeMap::new())?,
+            };
+            sites.into_iter().map(|site| SiteFacts::of(held, site)).collect::<Result<Vec<_>, _>>()
+        })
+        .await?
+        .map_err(StatusError::internal)?;
+    let api = api.clone();
+    // Ten thousand sites take seconds the first time: not on the threads that answer others.
+    tokio::task::spawn_blocking(move || {
+        let outcome = |facts: SiteFacts| Resolved { outcome: api.0.sites.outcome(&desired, &facts), facts };
+        facts.into_iter().map(outcome).collect()
+    })
+    .await
+    .map_err(StatusError::internal)
+}
+
+impl Cache {
+    fn outcome(&self, desired: &Desired, site: &SiteFacts) -> Arc<Outcome> {
+        let stamp = desired.stamp(site);
+        let outcomes = || self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, outcome)) = outcomes().get(&site.document)
+            && *known == stamp
+        {
+            return Arc::clone(outcome);
+        }
+        let outcome = Arc::new(Outcome::of(desired, site));
+        let mut outcomes = outcomes();
+        if outcomes.len() >= REMEMBERED_MAX {
+            outcomes.clear();
+        }
+        outcomes.insert(site.document.clone(), (stamp, Arc::clone(&outcome)));
+        outcome
     }
 }
 
-fn status_document(site: &Document) -> Option<Document> {
-    Document::new(Kind::SiteStatus, site.namespace(), site.name()).ok()
+impl Outcome {
+    fn of(desired: &Desired, site: &SiteFacts) -> Self {
+        let resolution = resolve(&desired.inputs(site));
+        let conditions = resolution.conditions.iter();
+        Self {
+            conditions: conditions
+                .filter(|found| found.type_ != "ResolutionFailed")
+                .map(|found| condition(&found.type_, &found.status, &found.reason, &found.message))
+                .collect(),
+            failed: resolution.failed.map(|failure| (failure.reason.to_owned(), failure.to_string())),
+            profiles: resolution.profiles.into_iter().map(|profile| profile.name).collect(),
+            config_hash: resolution.config_hash,
+        }
+    }
 }
 
-fn status(api: &Api, site: &Document, report: Option<&View>) -> Value {
+impl Resolved {
+    fn active_hash(&self) -> Option<&str> {
+        let active = self.facts.report.as_deref()?.pointer("/status/active/configHash")?;
+        active.as_str().filter(|hash| !hash.is_empty())
+    }
+
+    /// Whether the site runs what it should; `None` if that cannot be said.
+    fn is_applied(&self) -> Option<bool> {
+        let active = self.active_hash()?;
+        self.outcome.failed.is_none().then_some(active == self.outcome.config_hash)
+    }
+
+    fn applied(&self) -> Value {
+        let hold = self.facts.resource.pointer("/spec/hold");
+        let (status, reason, message) = match (self.is_applied(), self.active_hash(), hold) {
+            (Some(true), ..) => ("True", "Active", "the site runs its desired configuration"),
+            (Some(false), _, Some(_)) => ("False", "Held", "the site is on hold and keeps what it runs"),
+            (Some(false), ..) => ("False", "Pending", "the site last said that it runs another configuration"),
+            (None, None, _) => ("Unknown", "NotReported", "the site has not said what it runs"),
+            (None, Some(_), _) => ("Unknown", "NothingDesired", "there is no desired configuration to compare with"),
+        };
+        condition("Applied", status, reason, message)
+    }
+
+    fn resolves(&self) -> Value {
+        match &self.outcome.failed {
+            None => condition("Resolved", "True", "Resolved", ""),
+            Some((reason, message)) => condition("Resolved", "False", reason, message),
+        }
+    }
+}
+
+fn status(api: &Api, resolved: &Resolved) -> Value {
+    let site = &resolved.facts.document;
     let presence = api.backend().presence(site.namespace(), site.name());
-    let mut status = match report.and_then(|view| view.resource.get("status")) {
+    let mut status = match resolved.facts.report.as_deref().and_then(|report| report.get("status")) {
         Some(Value::Object(fields)) => fields.clone(),
         _ => Map::new(),
     };
@@ -73,8 +240,23 @@ fn status(api: &Api, site: &Document, report: Option<&View>) -> Value {
         shown["phase"] = json!("CutByOperator");
     }
     status.insert("presence".to_owned(), shown);
-    status.insert("conditions".to_owned(), json!([synced(&presence)]));
+    status.insert("profiles".to_owned(), json!(resolved.outcome.profiles));
+    status.insert("desired".to_owned(), json!({"configHash": resolved.outcome.config_hash}));
+    let mut conditions = vec![resolved.resolves(), synced(&presence), resolved.applied()];
+    conditions.extend(resolved.outcome.conditions.iter().cloned());
+    status.insert("conditions".to_owned(), Value::Array(conditions));
     Value::Object(status)
+}
+
+/// The phase of a site that was last heard at a time, or never.
+fn phase(last_seen_ms: Option<u64>, now_ms: u64) -> &'static str {
+    match last_seen_ms.map(|last_seen_ms| now_ms.saturating_sub(last_seen_ms)) {
+        None => "Unknown",
+        Some(0..FRESH_MS) => "Fresh",
+        Some(FRESH_MS..STALE_MS) => "Stale",
+        Some(STALE_MS..UNREACHABLE_MS) => "Unreachable",
+        Some(UNREACHABLE_MS..) => "Lost",
+    }
 }
 
 /// Whether the site holds everything of ours that concerns it.
@@ -84,12 +266,11 @@ fn synced(presence: &Presence) -> Value {
         Some(false) => ("False", "Behind"),
         None => ("Unknown", "NotHeard"),
     };
-    json!({
-        "type": "Synced",
-        "status": status,
-        "reason": reason,
-        "message": presence.why.as_deref().unwrap_or_default(),
-    })
+    condition("Synced", status, reason, presence.why.as_deref().unwrap_or_default())
+}
+
+fn condition(kind: &str, status: &str, reason: &str, message: &str) -> Value {
+    json!({"type": kind, "status": status, "reason": reason, "message": message})
 }
 
 #[cfg(test)]

@@ -1,0 +1,375 @@
+//! What resolution reads, taken from a replica: the objects of a namespace, and the facts of its sites.
+//!
+//! Collecting copies handles, not documents, so it is short enough for the replica's owner; resolving
+//! happens elsewhere, on what was collected. This module knows which revision of a profile applies and
+//! which local override is too old; how layers merge is [`driftless_core::resolve`]'s.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use driftless_core::document::{DocumentState, Effect};
+use driftless_core::event::Event;
+use driftless_core::name::{Document, Kind};
+use driftless_core::replica::{Replica, View};
+use driftless_core::resolve::{Inputs, ObjectInput, SiteInput, revision};
+use driftless_core::store::{Store, StoreError};
+use driftless_core::view;
+use serde_json::{Value, json};
+
+use crate::api::time::parse_duration;
+
+/// Most pinned revisions that are remembered.
+const PINS_MAX: usize = 1_024;
+
+/// The objects of one namespace that decide what its sites should run.
+#[derive(Debug, Clone)]
+pub struct Desired {
+    namespace: String,
+    profiles: Vec<Object>,
+    selector_overrides: Vec<Object>,
+    /// By site.
+    site_overrides: BTreeMap<String, Vec<Object>>,
+    apps: Vec<Object>,
+    releases: Vec<Object>,
+}
+
+/// A site, and what it says of itself.
+#[derive(Debug, Clone)]
+pub struct SiteFacts {
+    /// Its document.
+    pub document: Document,
+    /// The Site.
+    pub resource: Arc<Value>,
+    /// The SiteStatus, if the site ever reported.
+    pub report: Option<Arc<Value>>,
+    labels: BTreeMap<String, String>,
+    claims: BTreeMap<String, String>,
+    stamp: [u64; 2],
+}
+
+/// Specs of pinned revisions that were found in histories. A revision names its content, so what was
+/// found once is right for ever.
+#[derive(Debug, Default)]
+pub struct Pins(BTreeMap<(Document, String), Arc<Value>>);
+
+#[derive(Debug, Clone)]
+struct Object {
+    name: String,
+    version: u64,
+    /// A map with `spec`.
+    root: Arc<Value>,
+}
+
+impl Desired {
+    /// Collects what concerns every site of a namespace, or one site.
+    pub fn collect<S: Store>(
+        replica: &Replica<S>,
+        namespace: &str,
+        site: Option<&str>,
+        now_ms: u64,
+        pins: &mut Pins,
+    ) -> Result<Self, StoreError> {
+        let all = |kind| replica.list(kind, Some(namespace), &BTreeMap::new());
+        let mut desired = Self {
+            namespace: namespace.to_owned(),
+            profiles: Vec::new(),
+            selector_overrides: Vec::new(),
+            site_overrides: BTreeMap::new(),
+            apps: all(Kind::App)?.into_iter().map(Object::of).collect(),
+            releases: all(Kind::Release)?.into_iter().map(Object::of).collect(),
+        };
+        for view in all(Kind::Profile)? {
+            desired.profiles.push(pins.applying(replica, view)?);
+        }
+        for document in replica.names(Kind::Override, Some(namespace), &BTreeMap::new()) {
+            let owner = document.owner();
+            if owner.is_some() && site.is_some() && owner != site {
+                continue;
+            }
+            if document.is_local_override() && is_over(replica, &document, now_ms)? {
+                continue;
+            }
+            if let Some(view) = replica.get(&document)? {
+                desired.overrides_of(owner).push(Object::of(view));
+            }
+        }
+        Ok(desired)
+    }
+
+    /// The same as if a resource existed, or had changed: what-if. Of other kinds nothing depends.
+    pub fn with(&mut self, document: &Document, resource: Value) {
+        let objects = match document.kind() {
+            Kind::Profile => &mut self.profiles,
+            Kind::Override => self.overrides_of(document.owner()),
+            Kind::App => &mut self.apps,
+            Kind::Release => &mut self.releases,
+            _ => return,
+        };
+        objects.retain(|object| object.name != document.name());
+        objects.push(Object { name: document.name().to_owned(), version: u64::MAX, root: Arc::new(resource) });
+    }
+
+    /// The inputs of one site's resolution.
+    pub fn inputs<'a>(&'a self, site: &'a SiteFacts) -> Inputs<'a> {
+        let own = self.site_overrides.get(site.document.name());
+        let overrides = self.selector_overrides.iter().chain(own.into_iter().flatten());
+        Inputs {
+            site: SiteInput {
+                namespace: &self.namespace,
+                name: site.document.name(),
+                labels: &site.labels,
+                spec: &site.resource["spec"],
+            },
+            profiles: self.profiles.iter().map(Object::input).collect(),
+            overrides: overrides.map(Object::input).collect(),
+            apps: self.apps.iter().map(Object::input).collect(),
+            releases: self.releases.iter().map(Object::input).collect(),
+            claims: site.claims.clone(),
+        }
+    }
+
+    /// Whether any profile enforces anything.
+    pub fn enforces(&self) -> bool {
+        let enforced = |object: &Object| object.root.pointer("/spec/enforced").and_then(Value::as_array).cloned();
+        self.profiles.iter().filter_map(enforced).any(|paths| !paths.is_empty())
+    }
+
+    /// Stands for everything that the resolution of a site depends on, within this replica: equal stamps
+    /// mean equal resolutions.
+    pub fn stamp(&self, site: &SiteFacts) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        let own = self.site_overrides.get(site.document.name()).map_or(&[][..], Vec::as_slice);
+        for objects in [&self.profiles[..], &self.selector_overrides, own, &self.apps, &self.releases] {
+            hasher.update(&(objects.len() as u64).to_be_bytes());
+            for object in objects {
+                hasher.update(object.name.as_bytes()).update(&[0]).update(&object.version.to_be_bytes());
+            }
+        }
+        hasher.update(&site.stamp[0].to_be_bytes()).update(&site.stamp[1].to_be_bytes());
+        *hasher.finalize().as_bytes()
+    }
+
+    fn overrides_of(&mut self, site: Option<&str>) -> &mut Vec<Object> {
+        match site {
+            None => &mut self.selector_overrides,
+            Some(site) => self.site_overrides.entry(site.to_owned()).or_default(),
+        }
+    }
+}
+
+impl SiteFacts {
+    /// Reads a site, and what it reported; `None` if there is no such site.
+    pub fn collect<S: Store>(replica: &Replica<S>, site: &Document) -> Result<Option<Self>, StoreError> {
+        match replica.get(site)? {
+            Some(view) => Self::of(replica, view).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Reads what the site of this view reported.
+    pub fn of<S: Store>(replica: &Replica<S>, site: View) -> Result<Self, StoreError> {
+        let report = match Document::new(Kind::SiteStatus, site.document.namespace(), site.document.name()) {
+            Ok(document) => replica.get(&document)?,
+            // A site's name is a name for its status.
+            Err(_) => None,
+        };
+        let stamp = [site.version, report.as_ref().map_or(0, |report| report.version)];
+        Ok(Self::new(site.document, site.resource, report.map(|report| report.resource), stamp))
+    }
+
+    /// The same site as if its Site were this: what-if.
+    pub fn with(self, resource: Value) -> Self {
+        Self::new(self.document, Arc::new(resource), self.report, [u64::MAX; 2])
+    }
+
+    fn new(document: Document, resource: Arc<Value>, report: Option<Arc<Value>>, stamp: [u64; 2]) -> Self {
+        let labels = text_map(resource.pointer("/metadata/labels"));
+        let claims = text_map(report.as_deref().and_then(|report| report.pointer("/status/claims")));
+        Self { document, resource, report, labels, claims, stamp }
+    }
+}
+
+impl Object {
+    fn of(view: View) -> Self {
+        Self { name: view.document.name().to_owned(), version: view.version, root: view.resource }
+    }
+
+    fn input(&self) -> ObjectInput<'_> {
+        ObjectInput { name: &self.name, spec: &self.root["spec"] }
+    }
+}
+
+impl Pins {
+    /// The profile at the revision that applies: the pinned one if it names one, else the current.
+    fn applying<S: Store>(&mut self, replica: &Replica<S>, view: View) -> Result<Object, StoreError> {
+        let spec = &view.resource["spec"];
+        let pin = spec["revision"].as_str().unwrap_or_default().to_owned();
+        if pin.is_empty() || revision(spec).starts_with(&pin) {
+            return Ok(Object::of(view));
+        }
+        let key = (view.document.clone(), pin);
+        let root = match self.0.get(&key) {
+            Some(root) => Arc::clone(root),
+            None => {
+                let root = Arc::new(json!({"spec": at_revision(replica, &key.0, &key.1)?}));
+                if self.0.len() == PINS_MAX {
+                    self.0.clear();
+                }
+                self.0.insert(key, Arc::clone(&root));
+                root
+            }
+        };
+        Ok(Object { root, ..Object::of(view) })
+    }
+}
+
+/// The spec that a document had at a revision, the last time it had it. A revision that is nowhere in the
+/// history gives a spec that resolution refuses, so that the sites keep what they run.
+fn at_revision<S: Store>(replica: &Replica<S>, document: &Document, pin: &str) -> Result<Value, StoreError> {
+    let history = replica.history(document)?;
+    let mut state = DocumentState::new();
+    let mut seen: Vec<(&Event, Effect)> = Vec::with_capacity(history.len());
+    let mut found = None;
+    for entry in &history {
+        seen.push((&entry.event, entry.effect));
+        if state.apply(&entry.event, entry.effect).is_err() {
+            // Concurrent with what came before: executed anew, as the replica itself did.
+            let Ok(rebuilt) = DocumentState::rebuild(seen.iter().copied()) else { continue };
+            state = rebuilt;
+        }
+        let mut resource = view::resource(document, &state);
+        if revision(&resource["spec"]).starts_with(pin) {
+            found = Some(resource["spec"].take());
+        }
+    }
+    Ok(found.unwrap_or_else(|| json!({"revision": pin})))
+}
+
+/// Whether a local override has outlived what its site allows.
+fn is_over<S: Store>(replica: &Replica<S>, document: &Document, now_ms: u64) -> Result<bool, StoreError> {
+    let site = document.owner().and_then(|site| Document::new(Kind::Site, document.namespace(), site).ok());
+    let site = match site {
+        Some(site) => replica.get(&site)?,
+        None => None,
+    };
+    let lifetime = site.as_ref().and_then(|site| site.resource.pointer("/spec/localOverride/maxTTL"));
+    let Some(lifetime_ms) = lifetime.and_then(Value::as_str).and_then(parse_duration) else { return Ok(false) };
+    let state = replica.state(document)?;
+    let written_ms = state
+        .as_ref()
+        .and_then(|state| state.origin(&state.last()?.id))
+        .map_or(0, |origin| origin.time_ms);
+    Ok(now_ms.saturating_sub(written_ms) > lifetime_ms)
+}
+
+/// A map of texts; scalars that are none are printed as JSON, as a claim may be a number.
+fn text_map(value: Option<&Value>) -> BTreeMap<String, String> {
+    let entries = value.and_then(Value::as_object).into_iter().flatten();
+    entries
+        .map(|(key, value)| {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            (key.clone(), text)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use driftless_core::replica::{ChangeRequest, Write};
+    use driftless_core::resolve::resolve;
+    use driftless_core::store::MemoryStore;
+    use driftless_core::testing;
+
+    use super::*;
+
+    const NOW_MS: u64 = 1_795_356_000_000;
+
+    fn fleet() -> Replica<MemoryStore> {
+        let mut replica = testing::open(MemoryStore::new(), testing::AUTHORITY, 1);
+        put(&mut replica, Kind::Site, "store-17", json!({"metadata": {"labels": {"class": "store"}}, "spec": {"region": "eu"}}));
+        put(&mut replica, Kind::Profile, "base", profile(2, ""));
+        replica
+    }
+
+    fn profile(replicas: u64, pin: &str) -> Value {
+        json!({"spec": {
+            "priority": 100,
+            "selector": {"matchLabels": {"class": "store"}},
+            "revision": pin,
+            "values": {"pos": {"replicas": replicas}},
+        }})
+    }
+
+    fn put(replica: &mut Replica<MemoryStore>, kind: Kind, name: &str, resource: Value) {
+        let document = Document::new(kind, "acme", name).unwrap();
+        replica.write(Write::new(document, ChangeRequest::Put(resource), "mia", NOW_MS)).unwrap();
+        replica.commit().unwrap();
+    }
+
+    fn replicas(replica: &Replica<MemoryStore>, now_ms: u64) -> Value {
+        let site = Document::new(Kind::Site, "acme", "store-17").unwrap();
+        let site = SiteFacts::collect(replica, &site).unwrap().unwrap();
+        let desired = Desired::collect(replica, "acme", Some("store-17"), now_ms, &mut Pins::default()).unwrap();
+        let resolution = resolve(&desired.inputs(&site));
+        assert_eq!(resolution.failed, None);
+        resolution.values["pos"]["replicas"].clone()
+    }
+
+    #[test]
+    fn a_pinned_profile_stays_at_its_revision_while_it_is_edited() {
+        let mut replica = fleet();
+        let first = revision(&profile(2, "")["spec"]);
+        put(&mut replica, Kind::Profile, "base", profile(3, ""));
+        assert_eq!(replicas(&replica, NOW_MS), 3);
+        put(&mut replica, Kind::Profile, "base", profile(4, &first[..12]));
+        assert_eq!(replicas(&replica, NOW_MS), 2);
+        put(&mut replica, Kind::Profile, "base", profile(4, ""));
+        assert_eq!(replicas(&replica, NOW_MS), 4);
+    }
+
+    #[test]
+    fn a_revision_that_never_was_fails_the_site_instead_of_guessing() {
+        let mut replica = fleet();
+        put(&mut replica, Kind::Profile, "base", profile(3, "0123456789ab"));
+        let site = Document::new(Kind::Site, "acme", "store-17").unwrap();
+        let site = SiteFacts::collect(&replica, &site).unwrap().unwrap();
+        let desired = Desired::collect(&replica, "acme", None, NOW_MS, &mut Pins::default()).unwrap();
+        assert!(resolve(&desired.inputs(&site)).failed.is_some());
+    }
+
+    #[test]
+    fn a_local_override_ends_when_the_site_says() {
+        let mut replica = fleet();
+        let allowed = json!({"allow": true, "maxTTL": "72h", "paths": ["pos.replicas"]});
+        put(&mut replica, Kind::Site, "store-17", json!({"metadata": {"labels": {"class": "store"}}, "spec": {"localOverride": allowed}}));
+        let spec = json!({"values": {"pos": {"replicas": 9}}, "reason": "queue", "permanent": true});
+        put(&mut replica, Kind::Override, "store-17.local", json!({"spec": spec}));
+        assert_eq!(replicas(&replica, NOW_MS + 72 * 3_600_000), 9);
+        assert_eq!(replicas(&replica, NOW_MS + 72 * 3_600_000 + 1), 2);
+    }
+
+    #[test]
+    fn a_stamp_changes_with_whatever_the_site_depends_on() {
+        let mut replica = fleet();
+        let stamp = |replica: &Replica<MemoryStore>| {
+            let site = Document::new(Kind::Site, "acme", "store-17").unwrap();
+            let site = SiteFacts::collect(replica, &site).unwrap().unwrap();
+            Desired::collect(replica, "acme", None, NOW_MS, &mut Pins::default()).unwrap().stamp(&site)
+        };
+        let mut last = stamp(&replica);
+        let other = json!({"spec": {"values": {"a": 1}, "reason": "r", "permanent": true}});
+        put(&mut replica, Kind::Override, "store-18.other", other.clone());
+        assert_eq!(stamp(&replica), last);
+        for (kind, name, resource) in [
+            (Kind::Profile, "base", profile(5, "")),
+            (Kind::Override, "store-17.own", other),
+            (Kind::SiteStatus, "store-17", json!({"status": {"claims": {"gpu": "a100"}}})),
+            (Kind::App, "pos", json!({"spec": {"channels": {"stable": "1"}}})),
+        ] {
+            put(&mut replica, kind, name, resource);
+            assert_ne!(stamp(&replica), last, "{kind}");
+            last = stamp(&replica);
+        }
+    }
+}
