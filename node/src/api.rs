@@ -13,6 +13,7 @@ mod conflicts;
 mod digest;
 mod discovery;
 mod edge_config;
+mod enforcement;
 mod gate;
 mod history;
 mod kinds;
@@ -225,6 +226,7 @@ struct Shared {
     versions: Versions,
     requests: Arc<Semaphore>,
     waiters: Arc<Semaphore>,
+    sites: site_status::Cache,
     counters: metrics::Counters,
 }
 
@@ -237,6 +239,7 @@ impl Api {
             versions,
             requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
             waiters: Arc::new(Semaphore::new(WAITERS_MAX)),
+            sites: site_status::Cache::default(),
             counters: metrics::Counters::default(),
         }))
     }

@@ -106,7 +106,11 @@ impl Desired {
             _ => return,
         };
         objects.retain(|object| object.name != document.name());
-        objects.push(Object { name: document.name().to_owned(), version: u64::MAX, root: Arc::new(resource) });
+        objects.push(Object {
+            name: document.name().to_owned(),
+            version: u64::MAX,
+            root: Arc::new(resource),
+        });
     }
 
     /// The inputs of one site's resolution.
@@ -130,7 +134,8 @@ impl Desired {
 
     /// Whether any profile enforces anything.
     pub fn enforces(&self) -> bool {
-        let enforced = |object: &Object| object.root.pointer("/spec/enforced").and_then(Value::as_array).cloned();
+        let enforced =
+            |object: &Object| object.root.pointer("/spec/enforced").and_then(Value::as_array).cloned();
         self.profiles.iter().filter_map(enforced).any(|paths| !paths.is_empty())
     }
 
@@ -253,12 +258,12 @@ fn is_over<S: Store>(replica: &Replica<S>, document: &Document, now_ms: u64) -> 
         None => None,
     };
     let lifetime = site.as_ref().and_then(|site| site.resource.pointer("/spec/localOverride/maxTTL"));
-    let Some(lifetime_ms) = lifetime.and_then(Value::as_str).and_then(parse_duration) else { return Ok(false) };
+    let Some(lifetime_ms) = lifetime.and_then(Value::as_str).and_then(parse_duration) else {
+        return Ok(false);
+    };
     let state = replica.state(document)?;
-    let written_ms = state
-        .as_ref()
-        .and_then(|state| state.origin(&state.last()?.id))
-        .map_or(0, |origin| origin.time_ms);
+    let written_ms =
+        state.as_ref().and_then(|state| state.origin(&state.last()?.id)).map_or(0, |origin| origin.time_ms);
     Ok(now_ms.saturating_sub(written_ms) > lifetime_ms)
 }
 
@@ -287,7 +292,12 @@ mod tests {
 
     fn fleet() -> Replica<MemoryStore> {
         let mut replica = testing::open(MemoryStore::new(), testing::AUTHORITY, 1);
-        put(&mut replica, Kind::Site, "store-17", json!({"metadata": {"labels": {"class": "store"}}, "spec": {"region": "eu"}}));
+        put(
+            &mut replica,
+            Kind::Site,
+            "store-17",
+            json!({"metadata": {"labels": {"class": "store"}}, "spec": {"region": "eu"}}),
+        );
         put(&mut replica, Kind::Profile, "base", profile(2, ""));
         replica
     }
@@ -301,7 +311,10 @@ mod tests {
         }})
     }
 
-    fn put(replica: &mut Replica<MemoryStore>, kind: Kind, name: &str, resource: Value) {
+    fn put(replica: &mut Replica<MemoryStore>, kind: Kind, name: &str, mut resource: Value) {
+        resource["apiVersion"] = json!("driftless.dev/v1");
+        resource["kind"] = json!(kind.name());
+        resource["metadata"]["name"] = json!(name);
         let document = Document::new(kind, "acme", name).unwrap();
         replica.write(Write::new(document, ChangeRequest::Put(resource), "mia", NOW_MS)).unwrap();
         replica.commit().unwrap();
@@ -310,7 +323,8 @@ mod tests {
     fn replicas(replica: &Replica<MemoryStore>, now_ms: u64) -> Value {
         let site = Document::new(Kind::Site, "acme", "store-17").unwrap();
         let site = SiteFacts::collect(replica, &site).unwrap().unwrap();
-        let desired = Desired::collect(replica, "acme", Some("store-17"), now_ms, &mut Pins::default()).unwrap();
+        let desired =
+            Desired::collect(replica, "acme", Some("store-17"), now_ms, &mut Pins::default()).unwrap();
         let resolution = resolve(&desired.inputs(&site));
         assert_eq!(resolution.failed, None);
         resolution.values["pos"]["replicas"].clone()
@@ -342,7 +356,12 @@ mod tests {
     fn a_local_override_ends_when_the_site_says() {
         let mut replica = fleet();
         let allowed = json!({"allow": true, "maxTTL": "72h", "paths": ["pos.replicas"]});
-        put(&mut replica, Kind::Site, "store-17", json!({"metadata": {"labels": {"class": "store"}}, "spec": {"localOverride": allowed}}));
+        put(
+            &mut replica,
+            Kind::Site,
+            "store-17",
+            json!({"metadata": {"labels": {"class": "store"}}, "spec": {"localOverride": allowed}}),
+        );
         let spec = json!({"values": {"pos": {"replicas": 9}}, "reason": "queue", "permanent": true});
         put(&mut replica, Kind::Override, "store-17.local", json!({"spec": spec}));
         assert_eq!(replicas(&replica, NOW_MS + 72 * 3_600_000), 9);

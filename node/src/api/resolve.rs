@@ -89,7 +89,8 @@ fn document_of(site: &SiteFacts, resource: &Value) -> Result<Document, StatusErr
             site.document.namespace()
         )));
     }
-    let kind: Kind = text("/kind").parse().map_err(|error| StatusError::bad_request(format!("with: {error}")))?;
+    let kind: Kind =
+        text("/kind").parse().map_err(|error| StatusError::bad_request(format!("with: {error}")))?;
     Document::new(kind, namespace, text("/metadata/name"))
         .map_err(|error| StatusError::bad_request(format!("with: {error}")))
 }

@@ -65,7 +65,11 @@ pub(super) async fn join(api: &Api, views: &[View], resources: &mut [Value]) -> 
 
 impl Api {
     /// Collects what the resolution of one site, or of every site of a namespace, reads.
-    pub(super) async fn desired(&self, namespace: String, site: Option<String>) -> Result<Desired, StatusError> {
+    pub(super) async fn desired(
+        &self,
+        namespace: String,
+        site: Option<String>,
+    ) -> Result<Desired, StatusError> {
         let (api, now_ms) = (self.clone(), self.now_ms());
         self.read(move |held| {
             let mut pins = api.0.sites.pins.lock().unwrap_or_else(PoisonError::into_inner);
@@ -121,7 +125,8 @@ async fn join_profiles(
         if view.document.kind() == Kind::Profile && view.document.namespace() == namespace {
             let (matched, applied) = reach.get(view.document.name()).copied().unwrap_or_default();
             let revision = revision(&view.resource["spec"]);
-            resource["status"] = json!({"revision": short(&revision), "matched": matched, "applied": applied});
+            resource["status"] =
+                json!({"revision": short(&revision), "matched": matched, "applied": applied});
         }
     }
     Ok(())
@@ -210,9 +215,13 @@ impl Resolved {
         let (status, reason, message) = match (self.is_applied(), self.active_hash(), hold) {
             (Some(true), ..) => ("True", "Active", "the site runs its desired configuration"),
             (Some(false), _, Some(_)) => ("False", "Held", "the site is on hold and keeps what it runs"),
-            (Some(false), ..) => ("False", "Pending", "the site last said that it runs another configuration"),
+            (Some(false), ..) => {
+                ("False", "Pending", "the site last said that it runs another configuration")
+            }
             (None, None, _) => ("Unknown", "NotReported", "the site has not said what it runs"),
-            (None, Some(_), _) => ("Unknown", "NothingDesired", "there is no desired configuration to compare with"),
+            (None, Some(_), _) => {
+                ("Unknown", "NothingDesired", "there is no desired configuration to compare with")
+            }
         };
         condition("Applied", status, reason, message)
     }

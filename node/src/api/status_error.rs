@@ -76,6 +76,16 @@ impl StatusError {
         Self::new(StatusCode::NOT_FOUND, "NotFound", message)
     }
 
+    /// What was asked about is not there.
+    pub fn absent(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "NotFound", message)
+    }
+
+    /// The question makes sense and what it is about cannot be worked out.
+    pub fn unprocessable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message)
+    }
+
     /// The path exists, the method does not.
     pub fn method_not_allowed(method: &str) -> Self {
         let message = format!("{method} is not allowed on this path");

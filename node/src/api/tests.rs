@@ -11,6 +11,7 @@ use super::*;
 
 mod kubernetes;
 mod own;
+mod resolving;
 mod watching;
 
 /// A node and somebody who talks to it.
@@ -110,4 +111,14 @@ pub(super) fn site(name: &str, country: &str) -> Value {
         "metadata": {"name": name, "labels": {"class": "store", "country": country}},
         "spec": {"region": "eu"},
     })
+}
+
+pub(super) async fn report(rig: &Rig, site: &str, status: Value) {
+    use driftless_core::name::{Document, Kind};
+    use driftless_core::replica::{ChangeRequest, Write};
+    let document = Document::new(Kind::SiteStatus, "acme", site).unwrap();
+    let resource = write::with_identity(&document, json!({"status": status}));
+    let change = ChangeRequest::Put(resource);
+    let write = Write::new(document, change, "ns/acme/site/store-17/node/a", NOON_MS);
+    rig.bench.write(Box::new(move |held| drop(held.write(write).unwrap()))).await.unwrap();
 }

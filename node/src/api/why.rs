@@ -10,7 +10,9 @@ use axum::extract::State;
 use axum::http::Uri;
 use driftless_core::document::{DocumentState, Stamped};
 use driftless_core::name::{Document, Kind};
-use driftless_core::resolve::{Contribution, ExplainError, Explanation, Layer, WhyNot, explain, resolve, short, why_not as term};
+use driftless_core::resolve::{
+    Contribution, ExplainError, Explanation, Layer, WhyNot, explain, resolve, short, why_not as term,
+};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -40,7 +42,8 @@ pub(super) async fn why(State(api): State<Api>, uri: Uri) -> Result<Json<Value>,
     .await?;
     let explanation = explanation.map_err(|error| match error {
         ExplainError::Path(error) => StatusError::bad_request(format!("path: {error}")),
-        ExplainError::Unset(_) | ExplainError::Failed(_) => StatusError::unprocessable(error.to_string()),
+        ExplainError::Unset(_) => StatusError::absent(error.to_string()),
+        ExplainError::Failed(_) => StatusError::unprocessable(error.to_string()),
     })?;
     let states = states(&api, &namespace, &explanation).await?;
     let mut answer = explanation_json(&explanation, &states);
@@ -156,7 +159,10 @@ fn contribution_json(contribution: &Contribution, states: &States) -> Value {
         if let Some(register) = register(state, &contribution.pointer) {
             shown["writer"] = value_json(state, register);
         }
-        let concerned = state.conflicts().into_iter().filter(|conflict| is_related(&conflict.path, &contribution.pointer));
+        let concerned = state
+            .conflicts()
+            .into_iter()
+            .filter(|conflict| is_related(&conflict.path, &contribution.pointer));
         let conflicts: Vec<Value> = concerned.map(|conflict| conflict_json(state, &conflict)).collect();
         shown["conflicts"] = Value::Array(conflicts);
     }
@@ -173,7 +179,9 @@ fn register<'a>(state: &'a DocumentState, pointer: &str) -> Option<&'a Stamped> 
         }
         if at == pointer {
             let below = state.registers().filter(|(path, _)| is_below(path, pointer));
-            if let Some(last) = below.filter_map(|(_, values)| values.first()).max_by_key(|winner| winner.stamp) {
+            if let Some(last) =
+                below.filter_map(|(_, values)| values.first()).max_by_key(|winner| winner.stamp)
+            {
                 return Some(last);
             }
         }

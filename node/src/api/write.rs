@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::kinds::Served;
 use super::status_error::{Cause, Named, StatusError};
-use super::{Caller, GROUP_VERSION, Held, patch};
+use super::{Caller, GROUP_VERSION, Held, enforcement, patch};
 
 /// Metadata that the node sets and clients send back unread.
 const SERVER_METADATA: [&str; 7] = [
@@ -73,11 +73,11 @@ pub(super) fn write(held: &mut Held, request: WriteRequest) -> Result<WriteOutco
         Wish::Delete => (ChangeRequest::Delete, None),
         Wish::Create(resource) => {
             let resource = written_part(&document, resource)?;
-            (ChangeRequest::Create(resource.clone()), Some(resource))
+            (ChangeRequest::Create(with_identity(&document, resource.clone())), Some(resource))
         }
         Wish::Replace(resource) => {
             let resource = written_part(&document, resource)?;
-            (ChangeRequest::Replace(resource.clone()), Some(resource))
+            (ChangeRequest::Replace(with_identity(&document, resource.clone())), Some(resource))
         }
         Wish::Merge(patch) => {
             let patch = written_part(&document, patch)?;
@@ -90,11 +90,12 @@ pub(super) fn write(held: &mut Held, request: WriteRequest) -> Result<WriteOutco
                 invalid(named, vec![Cause { field: String::new(), message: error.to_string() }])
             })?;
             let resource = written_part(&document, patched)?;
-            (ChangeRequest::Replace(resource.clone()), Some(resource))
+            (ChangeRequest::Replace(with_identity(&document, resource.clone())), Some(resource))
         }
     };
     if let Some(candidate) = &candidate {
         check_candidate(&document, current.as_ref(), candidate)?;
+        enforcement::check(held, &document, candidate, request.time_ms)?;
     }
     if request.dry_run {
         return Ok(WriteOutcome { view: as_it_would_be(&document, current, candidate), created });
@@ -126,7 +127,7 @@ fn invalid(named: Named<'_>, causes: Vec<Cause>) -> StatusError {
     StatusError::invalid(named, causes)
 }
 
-fn causes(errors: Vec<FieldError>) -> Vec<Cause> {
+pub(super) fn causes(errors: Vec<FieldError>) -> Vec<Cause> {
     errors.into_iter().map(|error| Cause { field: error.field, message: error.message }).collect()
 }
 
@@ -231,7 +232,7 @@ fn changed_for_ever(current: &Value, candidate: &Value) -> Vec<Cause> {
         .collect()
 }
 
-fn with_identity(document: &Document, mut resource: Value) -> Value {
+pub(super) fn with_identity(document: &Document, mut resource: Value) -> Value {
     resource["apiVersion"] = json!(GROUP_VERSION);
     resource["kind"] = json!(document.kind().name());
     if !resource["metadata"].is_object() {

@@ -151,14 +151,25 @@ async fn what_a_site_says_of_itself_shows_in_the_site() {
     rig.create("sites", &site("store-1", "nl")).await;
     let mut watching = Watching::on(&rig, "resourceVersion=0").await;
     assert_eq!(watching.kind_and_name().await, event("ADDED", "store-1"));
-    let document =
-        driftless_core::name::Document::new(driftless_core::name::Kind::SiteStatus, "acme", "store-1")
-            .unwrap();
-    let report = json!({"status": {"active": {"configHash": "abc"}}});
-    let change = driftless_core::replica::ChangeRequest::Put(report);
-    let write = driftless_core::replica::Write::new(document, change, "ns/acme/site/store-1/node/a", NOON_MS);
-    rig.bench.write(Box::new(move |held| drop(held.write(write).unwrap()))).await.unwrap();
+    report(&rig, "store-1", json!({"active": {"configHash": "abc"}})).await;
     let seen = watching.next().await.unwrap();
     assert_eq!(seen["type"], "MODIFIED");
     assert_eq!(seen["object"]["status"]["active"]["configHash"], "abc");
+}
+
+#[tokio::test]
+async fn a_profile_that_changes_shows_in_the_sites_that_it_matches() {
+    let rig = Rig::hub();
+    rig.create("sites", &site("store-1", "nl")).await;
+    rig.create("sites", &json!({"metadata": {"name": "tower-1"}, "spec": {"region": "eu"}})).await;
+    let mut watching = Watching::on(&rig, "resourceVersion=0").await;
+    watching.kind_and_name().await;
+    watching.kind_and_name().await;
+    rig.create("profiles", &store_base()).await;
+    let seen = watching.next().await.unwrap();
+    assert_eq!(
+        (seen["type"].clone(), seen["object"]["metadata"]["name"].clone()),
+        (json!("MODIFIED"), json!("store-1"))
+    );
+    assert_eq!(seen["object"]["status"]["profiles"], json!(["store-base"]));
 }

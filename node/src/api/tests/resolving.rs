@@ -1,0 +1,134 @@
+//! Resolution as clients ask for it, and what follows from it in resources.
+
+use super::*;
+
+/// Store 17 with a profile, and an override of the site.
+async fn store_17() -> Rig {
+    let rig = Rig::hub();
+    rig.create("sites", &site("store-17", "nl")).await;
+    rig.create("profiles", &store_base()).await;
+    rig
+}
+
+fn replicas(count: u64) -> Value {
+    json!({
+        "kind": "Override",
+        "metadata": {"name": "store-17.replicas"},
+        "spec": {"values": {"pos": {"replicas": count}}, "reason": "INC-42 second till", "permanent": true},
+    })
+}
+
+#[tokio::test]
+async fn what_if_changes_the_answer_and_nothing_else() {
+    let rig = store_17().await;
+    let ask = async |with: Value| {
+        let answer =
+            rig.post("/v1/resolve", &json!({"site": "store-17", "namespace": "acme", "with": with})).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        answer.json()
+    };
+    let now = ask(json!([])).await;
+    assert_eq!(now["values"]["pos"]["replicas"], 2);
+    assert_eq!(now["profiles"][0]["name"], "store-base");
+    let then = ask(json!([replicas(4)])).await;
+    assert_eq!(then["values"]["pos"]["replicas"], 4);
+    assert_ne!(then["configHash"], now["configHash"]);
+    let mut tower = site("store-17", "nl");
+    tower["kind"] = json!("Site");
+    tower["metadata"]["labels"] = json!({"class": "tower"});
+    assert_eq!(ask(json!([tower])).await["profiles"], json!([]));
+    assert_eq!(ask(json!([])).await, now);
+    let refused = rig.post("/v1/resolve", &json!({"site": "store-99", "namespace": "acme"})).await;
+    assert_eq!(refused.reason(), "NotFound");
+    let nonsense = json!({"kind": "Override", "metadata": {"name": "store-17.x"}, "spec": {}});
+    let refused =
+        rig.post("/v1/resolve", &json!({"site": "store-17", "namespace": "acme", "with": [nonsense]})).await;
+    assert_eq!(refused.reason(), "Invalid");
+}
+
+#[tokio::test]
+async fn why_names_the_source_the_writer_and_what_was_shadowed() {
+    let rig = store_17().await;
+    rig.post("/apis/driftless.dev/v1/namespaces/acme/overrides?reason=INC-42", &replicas(4)).await;
+    let why = rig.get("/v1/why?site=store-17&namespace=acme&path=pos.replicas").await.json();
+    assert_eq!((&why["value"], &why["source"]["layer"]), (&json!(4), &json!("SiteOverride")));
+    assert_eq!(why["source"]["pointer"], "/spec/values/pos/replicas");
+    let writer = &why["source"]["writer"];
+    assert_eq!((&writer["by"], &writer["reason"]), (&json!("user/mia"), &json!("INC-42")));
+    assert_eq!(writer["time"], "2026-11-22T14:00:00Z");
+    assert_eq!(why["shadowed"][0]["name"], "store-base");
+    assert_eq!(why["asOf"], "2026-11-22T14:00:00Z");
+    let whole = rig.get("/v1/why?site=store-17&namespace=acme&path=pos").await.json();
+    assert_eq!(whole["value"], json!({"version": "2.3.1", "replicas": 4}));
+    assert!(whole["source"]["writer"]["event"].is_string());
+    assert_eq!(rig.get("/v1/why?site=store-17&namespace=acme&path=nothing").await.reason(), "NotFound");
+    assert_eq!(rig.get("/v1/why?site=store-17&namespace=acme&path=a..b").await.reason(), "BadRequest");
+}
+
+#[tokio::test]
+async fn why_not_names_the_term_that_failed() {
+    let rig = store_17().await;
+    rig.create("sites", &json!({"metadata": {"name": "tower-1", "labels": {"class": "tower"}}, "spec": {}}))
+        .await;
+    let ask = async |site: &str, profile: &str| {
+        rig.get(&format!("/v1/why-not?namespace=acme&site={site}&profile={profile}")).await.json()
+    };
+    assert_eq!(ask("store-17", "store-base").await["matches"], true);
+    let tower = ask("tower-1", "store-base").await;
+    assert_eq!((&tower["matches"], &tower["reason"]), (&json!(false), &json!("Selector")));
+    assert!(tower["message"].as_str().unwrap().contains("class"), "{tower}");
+    assert_eq!(ask("store-17", "nothing").await["reason"], "Unknown");
+}
+
+#[tokio::test]
+async fn an_override_of_what_is_enforced_is_refused() {
+    let rig = store_17().await;
+    let patch = json!({"spec": {"enforced": ["pos.replicas"]}});
+    let path = format!("{PROFILES}/store-base");
+    rig.say(Method::PATCH, &path, "application/merge-patch+json", &patch).await;
+    let refused = rig.post("/apis/driftless.dev/v1/namespaces/acme/overrides", &replicas(4)).await;
+    assert_eq!((refused.status.as_u16(), refused.reason()), (422, "Invalid".into()));
+    let cause = &refused.json()["details"]["causes"][0];
+    assert_eq!(cause["field"], "spec.values.pos.replicas");
+    assert!(cause["message"].as_str().unwrap().contains("store-base"), "{cause}");
+    let everywhere = json!({
+        "metadata": {"name": "all-stores"},
+        "spec": {"selector": {"matchLabels": {"class": "store"}}, "values": {"pos": {"replicas": 3}}, "reason": "sale", "permanent": true},
+    });
+    assert_eq!(
+        rig.post("/apis/driftless.dev/v1/namespaces/acme/overrides", &everywhere).await.reason(),
+        "Invalid"
+    );
+    let elsewhere = json!({"metadata": {"name": "store-17.version"}, "spec": {"values": {"pos": {"version": "2.4.0"}}, "reason": "test", "permanent": true}});
+    rig.create("overrides", &elsewhere).await;
+}
+
+#[tokio::test]
+async fn a_site_shows_what_it_should_run_and_whether_it_does() {
+    let rig = store_17().await;
+    let path = "/apis/driftless.dev/v1/namespaces/acme/sites/store-17";
+    let condition = |site: &Value, kind: &str| {
+        let conditions = site["status"]["conditions"].as_array().unwrap();
+        conditions.iter().find(|condition| condition["type"] == kind).unwrap()["status"].clone()
+    };
+    let site = rig.get(path).await.json();
+    assert_eq!(site["status"]["profiles"], json!(["store-base"]));
+    assert_eq!(
+        (condition(&site, "Resolved"), condition(&site, "Applied"), condition(&site, "Synced")),
+        (json!("True"), json!("Unknown"), json!("Unknown"))
+    );
+    let hash = site["status"]["desired"]["configHash"].clone();
+    report(&rig, "store-17", json!({"active": {"configHash": hash}, "claims": {"gpu": "a100"}})).await;
+    let site = rig.get(path).await.json();
+    assert_eq!(
+        (condition(&site, "Applied"), site["status"]["claims"]["gpu"].clone()),
+        (json!("True"), json!("a100"))
+    );
+    let profile = rig.get(&format!("{PROFILES}/store-base")).await.json();
+    assert_eq!((&profile["status"]["matched"], &profile["status"]["applied"]), (&json!(1), &json!(1)));
+    rig.create("overrides", &replicas(4)).await;
+    let site = rig.get(path).await.json();
+    assert_eq!(condition(&site, "Applied"), "False");
+    let table = rig.get_table(PROFILES).await;
+    assert_eq!(table["rows"][0]["cells"].as_array().unwrap()[3..5], [json!("1"), json!("0")]);
+}
