@@ -6,11 +6,12 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::Uri;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::server::Stop;
 use super::time::parse_duration;
 use super::{Api, StatusError, request};
 
@@ -30,7 +31,11 @@ struct ChangesQuery {
 }
 
 /// Answers at once if something changed, else when something does, else empty when the wait is over.
-pub(super) async fn changes(State(api): State<Api>, uri: Uri) -> Result<Json<Value>, StatusError> {
+pub(super) async fn changes(
+    State(api): State<Api>,
+    stop: Option<Extension<Stop>>,
+    uri: Uri,
+) -> Result<Json<Value>, StatusError> {
     let query: ChangesQuery = request::query(&uri)?;
     let wait = wait(query.wait.as_deref(), WAIT_DEFAULT_MS)?;
     let limit = query.limit.unwrap_or(CHANGES_MAX).clamp(1, CHANGES_MAX);
@@ -39,9 +44,8 @@ pub(super) async fn changes(State(api): State<Api>, uri: Uri) -> Result<Json<Val
     let since = since.unwrap_or(*positions.borrow());
     if *positions.borrow() <= since {
         let _permit = waiter(&api)?;
-        let grown = positions.wait_for(|position| *position > since);
-        // Over, or the node stops: either way the answer is what there is.
-        drop(tokio::time::timeout(wait, grown).await);
+        let grown = async { drop(positions.wait_for(|position| *position > since).await) };
+        wait_for(grown, wait, stop).await;
     }
     let (changes, position) = api.read(move |held| (held.changes(since, limit), held.position())).await?;
     let changes = changes.map_err(|error| StatusError::expired(error.to_string()))?;
@@ -63,6 +67,17 @@ pub(super) async fn changes(State(api): State<Api>, uri: Uri) -> Result<Json<Val
         })
         .collect();
     Ok(Json(json!({"changes": entries, "position": api.versions().format(last)})))
+}
+
+/// Waits for something, until the client's patience ends or the node stops: in every case the answer is
+/// what there is then.
+pub(super) async fn wait_for(news: impl Future<Output = ()>, wait: Duration, stop: Option<Extension<Stop>>) {
+    let mut stop = stop.map(|Extension(stop)| stop);
+    tokio::select! {
+        () = news => {}
+        () = tokio::time::sleep(wait) => {}
+        () = Stop::stopped(&mut stop) => {}
+    }
 }
 
 /// Reads how long a client wants to wait.

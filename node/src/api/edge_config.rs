@@ -3,13 +3,14 @@
 //! The ETag is the `configHash`; with `If-None-Match` and `?wait=60s` the answer comes when there is
 //! another configuration, or 304 when the wait is over.
 
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::changes::{wait, waiter};
+use super::changes::{wait, wait_for, waiter};
+use super::server::Stop;
 use super::{Api, StatusError, request};
 
 #[derive(Deserialize)]
@@ -20,6 +21,7 @@ struct ConfigQuery {
 /// Answers with the active configuration.
 pub(super) async fn config(
     State(api): State<Api>,
+    stop: Option<Extension<Stop>>,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, StatusError> {
@@ -43,8 +45,8 @@ pub(super) async fn config(
     };
     if !wait.is_zero() && !is_news(&active.borrow()) {
         let _permit = waiter(&api)?;
-        // Over, or the node stops: either way the answer is what there is.
-        drop(tokio::time::timeout(wait, active.wait_for(|active| is_news(active))).await);
+        let news = async { drop(active.wait_for(|active| is_news(active)).await) };
+        wait_for(news, wait, stop).await;
     }
     let current = active.borrow().clone();
     let Some(current) = current else {

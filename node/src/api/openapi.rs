@@ -8,6 +8,8 @@ mod v2;
 use axum::Json;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
+use driftless_core::schema::kinds;
+use driftless_core::schema::shape::{Field, Shape};
 use serde_json::{Map, Value, json};
 
 use super::kinds::{SERVED, Served};
@@ -89,17 +91,73 @@ fn operations(served: &Served) -> Value {
     operations
 }
 
+/// The schema of a kind; the fields are those that validation reads.
 fn schema(served: &Served) -> Value {
-    json!({
-        "type": "object",
-        "description": served.about,
-        "properties": {
-            "apiVersion": {"type": "string", "description": GROUP_VERSION},
-            "kind": {"type": "string", "description": served.kind.name()},
-            "metadata": {"type": "object", "description": "Name, namespace, labels, annotations."},
-            "spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
-            "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
-        },
-        "x-kubernetes-group-version-kind": [group_version_kind(served)],
-    })
+    let mut schema = match kinds::by_name(served.kind.name()) {
+        Some(kind) => fields_schema(kind.fields),
+        // What only daemons write is not described field by field.
+        None => json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}),
+    };
+    schema["description"] = json!(served.about);
+    schema["x-kubernetes-group-version-kind"] = json!([group_version_kind(served)]);
+    schema
+}
+
+fn fields_schema(fields: &[Field]) -> Value {
+    let described = fields.iter().map(|field| {
+        let mut schema = shape_schema(&field.shape);
+        schema["description"] = json!(field.doc);
+        (field.name.to_owned(), schema)
+    });
+    let properties: Map<String, Value> = described.collect();
+    let required: Vec<&str> = fields.iter().filter(|field| field.required).map(|field| field.name).collect();
+    let mut schema = json!({"type": "object", "properties": properties});
+    // OpenAPI wants the list absent where it would be empty.
+    if !required.is_empty() {
+        schema["required"] = json!(required);
+    }
+    schema
+}
+
+fn shape_schema(shape: &Shape) -> Value {
+    match shape {
+        Shape::Text | Shape::Checked(_) => json!({"type": "string"}),
+        Shape::Word(words) => json!({"type": "string", "enum": words}),
+        Shape::Boolean => json!({"type": "boolean"}),
+        Shape::Integer(min, max) => json!({"type": "integer", "minimum": min, "maximum": max}),
+        Shape::Number => json!({"type": "number"}),
+        Shape::List(item) => json!({"type": "array", "items": shape_schema(item)}),
+        Shape::Map(item) => json!({"type": "object", "additionalProperties": shape_schema(item)}),
+        Shape::Labels | Shape::PathMap => {
+            json!({"type": "object", "additionalProperties": {"type": "string"}})
+        }
+        Shape::Fields(fields) => fields_schema(fields),
+        Shape::Paths => json!({"type": "array", "items": {"type": "string"}}),
+        Shape::Selector => selector_schema(),
+        Shape::Tree => json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}),
+        Shape::Scalar | Shape::Value(_) | Shape::Open => {
+            json!({"x-kubernetes-preserve-unknown-fields": true})
+        }
+    }
+}
+
+fn selector_schema() -> Value {
+    let terms = json!({"type": "array", "items": {"type": "object", "properties": {
+        "key": {"type": "string"},
+        "operator": {"type": "string", "enum": ["In", "NotIn", "Exists", "DoesNotExist"]},
+        "values": {"type": "array", "items": {"type": "string"}},
+    }}});
+    let described = |mut schema: Value, about: &str| {
+        schema["description"] = json!(about);
+        schema
+    };
+    json!({"type": "object", "properties": {
+        "matchAll": described(json!({"type": "boolean"}), "true: every site; stands alone."),
+        "matchLabels": described(
+            json!({"type": "object", "additionalProperties": {"type": "string"}}),
+            "Labels that a site carries, all of them.",
+        ),
+        "matchExpressions": described(terms.clone(), "Requirements on labels, all of which hold."),
+        "claims": described(terms, "Requirements on facts that the site reports."),
+    }})
 }

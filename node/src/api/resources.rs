@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::request::{self, ListQuery, ResourcePath, Target, WriteQuery, is_true};
 use super::selector::{FieldSelector, LabelSelector};
+use super::server::Stop;
 use super::status_error::StatusError;
 use super::table::table;
 use super::write::{Wish, WriteRequest, write};
@@ -74,6 +75,7 @@ impl Filter {
 pub(super) async fn list(
     State(api): State<Api>,
     Path(path): Path<ResourcePath>,
+    stop: Option<Extension<Stop>>,
     headers: HeaderMap,
     uri: Uri,
 ) -> Answer {
@@ -81,7 +83,7 @@ pub(super) async fn list(
     let filter = Filter::new(path.target()?, &query)?;
     let wants_table = request::wants_table(&headers);
     if is_true(query.watch.as_deref()) {
-        return watch::watch(api, filter, &query, wants_table).await;
+        return watch::watch(api, filter, &query, wants_table, stop.map(|Extension(stop)| stop)).await;
     }
     if !query.continued.is_empty() {
         return Err(StatusError::expired(

@@ -35,6 +35,21 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// Reads a verified client's certificate chain; `None` leaves the connection anonymous.
 pub type Identify = Arc<dyn Fn(&[CertificateDer<'static>]) -> Option<Caller> + Send + Sync>;
 
+/// Attached to every request: turns true when the node is to stop, which is when whoever waits for
+/// changes has to leave. Requests that reach the router in another way have none, and wait on.
+#[derive(Debug, Clone)]
+pub struct Stop(watch::Receiver<bool>);
+
+impl Stop {
+    /// Returns once the node is to stop; never, without a server.
+    pub(super) async fn stopped(stop: &mut Option<Self>) {
+        match stop {
+            Some(Self(stop)) => stopped(stop).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
 /// What the loop needs.
 #[derive(Clone)]
 pub struct Server {
@@ -96,11 +111,12 @@ impl Server {
             let chain: Vec<_> = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
             (self.identify)(&chain)
         });
-        let router = self.router;
+        let (router, stop_of_requests) = (self.router, Stop(stop.clone()));
         let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
             if let Some(caller) = &caller {
                 request.extensions_mut().insert(caller.clone());
             }
+            request.extensions_mut().insert(stop_of_requests.clone());
             // A router is always ready; each request has its own clone.
             router.clone().call(request)
         });

@@ -12,6 +12,7 @@ use super::*;
 mod kubernetes;
 mod own;
 mod resolving;
+mod serving;
 mod watching;
 
 /// A node and somebody who talks to it.

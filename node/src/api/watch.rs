@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::request::{ListQuery, is_true};
 use super::resources::{Filter, rendered};
+use super::server::Stop;
 use super::status_error::StatusError;
 use super::table::{RowObject, table};
 use super::{Api, GROUP_VERSION};
@@ -41,6 +42,7 @@ pub(super) async fn watch(
     filter: Filter,
     query: &ListQuery,
     as_table: bool,
+    stop: Option<Stop>,
 ) -> Result<Response, StatusError> {
     let permit = std::sync::Arc::clone(&api.0.waiters).try_acquire_owned().map_err(|_| {
         StatusError::too_many_requests("this node serves 1024 watches and long polls at a time")
@@ -66,6 +68,7 @@ pub(super) async fn watch(
         as_table,
         rows: query.rows(),
         over: false,
+        stop,
         filter,
         api,
         _permit: permit,
@@ -97,6 +100,7 @@ struct Watcher {
     as_table: bool,
     rows: RowObject,
     over: bool,
+    stop: Option<Stop>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -166,6 +170,7 @@ impl Watcher {
                 // The node stops: an orderly end, the client lists again elsewhere.
                 self.over |= changed.is_err();
             }
+            () = Stop::stopped(&mut self.stop) => self.over = true,
             () = sleep_until(wake_at) => self.on_time(Instant::now()).await?,
         }
         Ok(())

@@ -206,4 +206,7 @@ async fn discovery_names_every_kind_that_is_routed() {
     let document = rig.get(url).await.json();
     let profile = &document["paths"]["/apis/driftless.dev/v1/namespaces/{namespace}/profiles/{name}"];
     assert_eq!(profile["patch"]["parameters"][1]["name"], "fieldValidation");
+    let schema = &document["components"]["schemas"]["dev.driftless.v1.Profile"];
+    let priority = &schema["properties"]["spec"]["properties"]["priority"];
+    assert_eq!((&priority["type"], &priority["maximum"]), (&json!("integer"), &json!(1000)));
 }
