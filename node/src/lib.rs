@@ -2,8 +2,8 @@
 pub mod api;
 pub mod cli;
 pub mod daemon;
-pub mod desired;
 pub mod edge;
 pub mod identity;
+pub mod inputs;
 #[doc(hidden)]
 pub mod testing;

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::Held;
 use super::status_error::{Cause, StatusError};
 use super::write::named;
-use crate::desired::{Desired, Pins, SiteFacts};
+use crate::inputs::{NamespaceInputs, Pins, SiteFacts};
 
 /// Most paths that a refusal lists.
 const CAUSES_MAX: usize = 20;
@@ -48,7 +48,7 @@ fn violations(
 ) -> Result<BTreeSet<(String, String)>, StoreError> {
     // Pins are looked up anew: writes of overrides are rare, and this runs on the owner's thread only.
     let desired =
-        Desired::collect(held, document.namespace(), document.owner(), now_ms, &mut Pins::default())?;
+        NamespaceInputs::collect(held, document.namespace(), document.owner(), now_ms, &mut Pins::default())?;
     let mut found = BTreeSet::new();
     if !desired.enforces() {
         return Ok(found);

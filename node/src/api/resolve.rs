@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::status_error::StatusError;
 use super::write::{causes, named, with_identity};
 use super::{Api, request};
-use crate::desired::{Desired, SiteFacts};
+use crate::inputs::{NamespaceInputs, SiteFacts};
 
 /// Most resources of one what-if.
 const WITH_MAX: usize = 256;
@@ -58,7 +58,7 @@ pub(super) async fn about(
     api: &Api,
     site: &str,
     namespace: Option<&str>,
-) -> Result<(Desired, SiteFacts), StatusError> {
+) -> Result<(NamespaceInputs, SiteFacts), StatusError> {
     let namespace = namespace.filter(|namespace| !namespace.is_empty()).unwrap_or(&api.local().namespace);
     let document = Document::new(Kind::Site, namespace, site)
         .map_err(|error| StatusError::bad_request(format!("site: {error}")))?;

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use super::status_error::StatusError;
 use super::time::rfc3339;
 use super::{Api, Presence};
-use crate::desired::{Desired, Pins, SiteFacts};
+use crate::inputs::{NamespaceInputs, Pins, SiteFacts};
 
 /// A site was heard less than this ago.
 const FRESH_MS: u64 = 60_000;
@@ -29,9 +29,12 @@ const REMEMBERED_MAX: usize = 20_000;
 /// What was resolved before, for as long as nothing that it depends on changes.
 #[derive(Default)]
 pub(super) struct Cache {
-    outcomes: Mutex<BTreeMap<Document, ([u8; 32], Arc<Outcome>)>>,
+    outcomes: Mutex<BTreeMap<Document, Remembered>>,
     pins: Mutex<Pins>,
 }
+
+/// The stamp of what an outcome depends on, and the outcome.
+type Remembered = ([u8; 32], Arc<Outcome>);
 
 /// What resolving a site came to, in short.
 #[derive(Debug)]
@@ -69,11 +72,11 @@ impl Api {
         &self,
         namespace: String,
         site: Option<String>,
-    ) -> Result<Desired, StatusError> {
+    ) -> Result<NamespaceInputs, StatusError> {
         let (api, now_ms) = (self.clone(), self.now_ms());
         self.read(move |held| {
             let mut pins = api.0.sites.pins.lock().unwrap_or_else(PoisonError::into_inner);
-            Desired::collect(held, &namespace, site.as_deref(), now_ms, &mut pins)
+            NamespaceInputs::collect(held, &namespace, site.as_deref(), now_ms, &mut pins)
         })
         .await?
         .map_err(StatusError::internal)
@@ -164,7 +167,7 @@ async fn resolved(
 }
 
 impl Cache {
-    fn outcome(&self, desired: &Desired, site: &SiteFacts) -> Arc<Outcome> {
+    fn outcome(&self, desired: &NamespaceInputs, site: &SiteFacts) -> Arc<Outcome> {
         let stamp = desired.stamp(site);
         let outcomes = || self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, outcome)) = outcomes().get(&site.document)
@@ -183,7 +186,7 @@ impl Cache {
 }
 
 impl Outcome {
-    fn of(desired: &Desired, site: &SiteFacts) -> Self {
+    fn of(desired: &NamespaceInputs, site: &SiteFacts) -> Self {
         let resolution = resolve(&desired.inputs(site));
         let conditions = resolution.conditions.iter();
         Self {

@@ -23,7 +23,7 @@ const PINS_MAX: usize = 1_024;
 
 /// The objects of one namespace that decide what its sites should run.
 #[derive(Debug, Clone)]
-pub struct Desired {
+pub struct NamespaceInputs {
     namespace: String,
     profiles: Vec<Object>,
     selector_overrides: Vec<Object>,
@@ -60,7 +60,7 @@ struct Object {
     root: Arc<Value>,
 }
 
-impl Desired {
+impl NamespaceInputs {
     /// Collects what concerns every site of a namespace, or one site.
     pub fn collect<S: Store>(
         replica: &Replica<S>,
@@ -267,15 +267,10 @@ fn is_over<S: Store>(replica: &Replica<S>, document: &Document, now_ms: u64) -> 
     Ok(now_ms.saturating_sub(written_ms) > lifetime_ms)
 }
 
-/// A map of texts; scalars that are none are printed as JSON, as a claim may be a number.
+/// A map of texts; what is no text is left out, as selectors read it.
 fn text_map(value: Option<&Value>) -> BTreeMap<String, String> {
     let entries = value.and_then(Value::as_object).into_iter().flatten();
-    entries
-        .map(|(key, value)| {
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            (key.clone(), text)
-        })
-        .collect()
+    entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
 }
 
 #[cfg(test)]
@@ -324,7 +319,8 @@ mod tests {
         let site = Document::new(Kind::Site, "acme", "store-17").unwrap();
         let site = SiteFacts::collect(replica, &site).unwrap().unwrap();
         let desired =
-            Desired::collect(replica, "acme", Some("store-17"), now_ms, &mut Pins::default()).unwrap();
+            NamespaceInputs::collect(replica, "acme", Some("store-17"), now_ms, &mut Pins::default())
+                .unwrap();
         let resolution = resolve(&desired.inputs(&site));
         assert_eq!(resolution.failed, None);
         resolution.values["pos"]["replicas"].clone()
@@ -348,7 +344,7 @@ mod tests {
         put(&mut replica, Kind::Profile, "base", profile(3, "0123456789ab"));
         let site = Document::new(Kind::Site, "acme", "store-17").unwrap();
         let site = SiteFacts::collect(&replica, &site).unwrap().unwrap();
-        let desired = Desired::collect(&replica, "acme", None, NOW_MS, &mut Pins::default()).unwrap();
+        let desired = NamespaceInputs::collect(&replica, "acme", None, NOW_MS, &mut Pins::default()).unwrap();
         assert!(resolve(&desired.inputs(&site)).failed.is_some());
     }
 
@@ -374,7 +370,9 @@ mod tests {
         let stamp = |replica: &Replica<MemoryStore>| {
             let site = Document::new(Kind::Site, "acme", "store-17").unwrap();
             let site = SiteFacts::collect(replica, &site).unwrap().unwrap();
-            Desired::collect(replica, "acme", None, NOW_MS, &mut Pins::default()).unwrap().stamp(&site)
+            NamespaceInputs::collect(replica, "acme", None, NOW_MS, &mut Pins::default())
+                .unwrap()
+                .stamp(&site)
         };
         let mut last = stamp(&replica);
         let other = json!({"spec": {"values": {"a": 1}, "reason": "r", "permanent": true}});
