@@ -33,6 +33,8 @@ pub const DEPTH_MAX: usize = 32;
 pub const DEPENDENCIES_MAX: usize = 256;
 /// Longest `by` or `reason`, in bytes.
 pub const NOTE_BYTES_MAX: usize = 1_024;
+/// Largest Lamport time: a million events a second would take nine years to get there.
+pub const LAMPORT_MAX: u64 = 1 << 48;
 /// Most bytes of an event's extensions together.
 pub const EXTENSION_BYTES_MAX: usize = 64 * 1024;
 

@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 
-use crate::event::{self, ChainId, DEPENDENCIES_MAX, EVENT_BYTES_MAX, Event, Header, NOTE_BYTES_MAX};
+use crate::event::{
+    self, ChainId, DEPENDENCIES_MAX, EVENT_BYTES_MAX, Event, Header, LAMPORT_MAX, NOTE_BYTES_MAX,
+};
 use crate::ids::{Author, Boot, EventId, FleetId};
 use crate::name::{Document, Kind, NAME_BYTES_MAX, NAME_LABEL_BYTES_MAX, Scope};
 use crate::vector::Head;
@@ -74,6 +76,17 @@ pub struct Gap {
     pub previous: Option<EventId>,
     /// The last event that is gone.
     pub last: Head,
+}
+
+impl Gap {
+    /// One gap for this and the one that follows it directly in the chain.
+    pub fn join(&self, later: &Self) -> Option<Self> {
+        let follows = self.chain == later.chain
+            && self.scope == later.scope
+            && self.last.seq + 1 == later.first_seq
+            && later.previous == Some(self.last.id);
+        follows.then(|| Self { last: later.last, ..self.clone() })
+    }
 }
 
 /// The signature is not the author's. The copy is worthless; the ids in it are not condemned.
@@ -477,7 +490,7 @@ impl Tables<'_> {
         let reason = self.entry(reader, self.notes, "reason")?.clone();
         let extensions = event::decode_extensions(reader)?;
         let ascending = dependencies.windows(2).all(|pair| pair[0] < pair[1]);
-        if !ascending || incarnation == 0 || lamport == 0 || lamport > u64::MAX / 2 {
+        if !ascending || incarnation == 0 || lamport == 0 || lamport > LAMPORT_MAX {
             return Err(reader.fault("event header"));
         }
         let header = Header {

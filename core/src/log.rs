@@ -375,7 +375,7 @@ impl<S: Store> Log<S> {
     pub fn rewrite(
         &mut self,
         scope: &Scope,
-        mut change: impl FnMut(Entry) -> Option<Entry>,
+        mut change: impl FnMut(Vec<Entry>) -> Vec<Entry>,
     ) -> Result<(), StoreError> {
         let (mut start, end) = run_range(scope);
         loop {
@@ -385,7 +385,7 @@ impl<S: Store> Log<S> {
                 batch.delete(key);
                 next = [key, &[0]].concat();
                 match decode_run(value) {
-                    Ok(entries) => kept.extend(entries.into_iter().filter_map(&mut change)),
+                    Ok(entries) => kept.extend(entries),
                     Err(error) => outcome = Err(error),
                 }
                 if batch.len() < REWRITE_RUNS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
@@ -394,7 +394,8 @@ impl<S: Store> Log<S> {
                 return Ok(());
             }
             start = next;
-            outcome.and_then(|()| write_runs(scope, vec![], kept.iter(), &mut batch)).map_err(damaged)?;
+            let kept = outcome.map(|()| change(kept)).map_err(damaged)?;
+            write_runs(scope, vec![], kept.iter(), &mut batch).map_err(damaged)?;
             self.store.apply(batch)?;
         }
     }

@@ -10,6 +10,8 @@
 
 mod labels;
 mod merge;
+#[cfg(test)]
+mod properties;
 mod read;
 mod scope;
 mod settle;
@@ -375,18 +377,36 @@ impl<S: Store> Replica<S> {
         }
     }
 
-    /// Executes anew, from all their events, the documents that need it.
+    /// Executes anew, from all their events, the documents that need it. One that cannot be executed
+    /// stays as it was, and says so: it is no reason to stop.
     fn rebuild_documents(&mut self) -> Result<(), StoreError> {
         while let Some((document, position)) = self.rebuilds.pop_first() {
             let history = self.history(&document)?;
             let events = history.iter().map(|entry| (&*entry.event, entry.effect));
-            let state = DocumentState::rebuild(events).map_err(|error| StoreError::Damaged {
-                key: None,
-                reason: format!("{document} cannot be executed: {error}"),
-            })?;
-            self.project(&document, Arc::new(state), position);
+            match DocumentState::rebuild(events) {
+                Ok(state) => self.project(&document, Arc::new(state), position),
+                Err(error) => {
+                    tracing::error!(%document, %error, "a document cannot be executed; it stays as it was");
+                    let state = self.load(&document)?.unwrap_or_default();
+                    self.project(&document, state, position);
+                }
+            }
         }
         Ok(())
+    }
+
+    /// Drops every projection and executes all documents anew from their events, which gives the same.
+    /// Costs the whole log.
+    pub fn rebuild_all(&mut self) -> Result<(), StoreError> {
+        for (scope, state) in &self.scopes {
+            for ((kind, name), entry) in &state.documents {
+                if let Ok(document) = document_in(scope, *kind, name) {
+                    self.rebuilds.insert(document, entry.version);
+                }
+            }
+        }
+        self.states.clear();
+        self.rebuild_documents()
     }
 
     /// Makes `state` what is known of a document.

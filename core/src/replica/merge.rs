@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Replica;
 use crate::checkpoint::Checkpoint;
 use crate::document::Effect;
-use crate::event::{ChainId, Event};
+use crate::event::{ChainId, Event, Header, LAMPORT_MAX};
 use crate::group::{Gap, Group, Record};
 use crate::ids::{Author, EventId};
 use crate::log::Entry;
@@ -140,7 +140,6 @@ impl<S: Store> Replica<S> {
                 }
             }
         });
-        self.close_covered_gaps();
         self.rebuild_documents()?;
         outcome.map(|()| merged)
     }
@@ -170,6 +169,7 @@ impl<S: Store> Replica<S> {
         }
         let Some(held) = self.link_group(&group, head, merged) else { return Ok(()) };
         let Some(last) = self.check_events(&group, held, merged, known)? else { return Ok(()) };
+        self.take_covered_gaps(&group, held);
         let stored = match held < group.first_seq() {
             true => bytes.into(),
             false => group.retain(|event| event.header().author_seq > held).encode().into(),
@@ -232,21 +232,22 @@ impl<S: Store> Replica<S> {
         self.staged_scopes.insert(gap.scope.clone());
     }
 
-    /// Takes the gaps at the end of chains that a checkpoint held by now covers.
-    fn close_covered_gaps(&mut self) {
-        let mut covered = vec![];
-        for state in self.scopes.values_mut().filter(|state| !state.pending_gaps.is_empty()) {
-            let pending = std::mem::take(&mut state.pending_gaps);
-            for (chain, gap) in pending {
-                let proven =
-                    state.is_covered(&chain, gap.last.seq) && follows(&gap, state.vector.head(&chain));
-                match proven {
-                    true => covered.push(gap),
-                    false => state.hold_gap(gap),
-                }
+    /// Takes the gaps that the checkpoints of a group prove, ahead of the group, so that this log, too,
+    /// tells of them before the checkpoint.
+    fn take_covered_gaps(&mut self, group: &Group, held: u64) {
+        let checkpoints = group.events().filter(|event| event.header().author_seq > held);
+        for (chain, seq) in checkpoints
+            .filter_map(|event| Checkpoint::in_event(event))
+            .flat_map(|checkpoint| checkpoint.covered().to_vec())
+        {
+            let Some(state) = self.scopes.get_mut(group.scope()) else { return };
+            let head = state.vector.head(&chain);
+            let proven =
+                state.pending_gaps.get(&chain).is_some_and(|gap| gap.last.seq <= seq && follows(gap, head));
+            if proven && let Some(gap) = state.pending_gaps.remove(&chain) {
+                self.take_gap(&gap);
             }
         }
-        covered.iter().for_each(|gap| self.take_gap(gap));
     }
 
     /// Checks the events of a group beyond `held`, all of them: returns the last, or nothing if one
@@ -295,11 +296,14 @@ impl<S: Store> Replica<S> {
                 },
             );
         }
-        // What a checkpoint covers may be gone; then its Lamport time is the author's word, and the
-        // document is the author's own.
-        let is_checkpoint = document.is_site_written() && Checkpoint::in_event(event).is_some();
-        let checkpointed = facts.checkpointed || is_checkpoint;
-        let next_lamport = if is_checkpoint { u64::MAX } else { facts.next_lamport };
+        // What a checkpoint covers may be gone; then its Lamport time is the author's word, within
+        // bounds, and the document is the author's own.
+        let checkpoint = document.is_site_written().then(|| Checkpoint::in_event(event)).flatten();
+        if let Some(want) = checkpoint.as_ref().and_then(|checkpoint| self.uncovered(header, checkpoint)) {
+            return Ok(Check::Want(want));
+        }
+        let checkpointed = facts.checkpointed || checkpoint.is_some();
+        let next_lamport = if checkpoint.is_some() { LAMPORT_MAX } else { facts.next_lamport };
         if header.incarnation > facts.incarnation + 1 {
             return Ok(Check::Refuse(RefusalReason::Incarnation));
         }
@@ -318,6 +322,27 @@ impl<S: Store> Replica<S> {
             false => header.lamport > lamport && header.lamport <= next_lamport,
         };
         Ok(if plausible { Check::Ok } else { Check::Refuse(RefusalReason::Lamport) })
+    }
+}
+
+impl<S: Store> Replica<S> {
+    /// What a checkpoint says to cover and is not held here, not even as a gap: an honest author has
+    /// seen everything that its checkpoint covers, and whoever sends it has too.
+    fn uncovered(&self, header: &Header, checkpoint: &Checkpoint) -> Option<Want> {
+        let scope = header.document.scope();
+        let state = self.scopes.get(&scope);
+        checkpoint.covered().iter().find_map(|(chain, seq)| {
+            let held = state.map_or(0, |state| state.vector.seq(chain));
+            let told = state.and_then(|state| state.pending_gaps.get(chain)).map_or(0, |gap| gap.last.seq);
+            let own = if *chain == header.chain { header.author_seq - 1 } else { 0 };
+            let known = held.max(told).max(own);
+            (known < *seq).then(|| Want::Chain {
+                scope: scope.clone(),
+                chain: *chain,
+                from_seq: known + 1,
+                to_seq: *seq,
+            })
+        })
     }
 }
 

@@ -71,15 +71,11 @@ impl ScopeState {
         self.digest = self.durable.digest();
     }
 
-    /// Whether some checkpoint covers the events of a chain up to `seq`.
-    pub(crate) fn is_covered(&self, chain: &ChainId, seq: u64) -> bool {
-        self.covered.values().any(|covered| covered.get(chain).is_some_and(|last| *last >= seq))
-    }
-
     /// Remembers a gap until a record proves it; the oldest chain's is dropped at the limit, to be
     /// told of again in a later session.
     pub(crate) fn hold_gap(&mut self, gap: Gap) {
-        self.pending_gaps.insert(gap.chain, gap);
+        let joined = self.pending_gaps.get(&gap.chain).and_then(|held| held.join(&gap));
+        self.pending_gaps.insert(gap.chain, joined.unwrap_or(gap));
         if self.pending_gaps.len() > PENDING_GAPS_MAX {
             self.pending_gaps.pop_first();
         }

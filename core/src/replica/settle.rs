@@ -5,9 +5,13 @@
 //! and the scope's record says from where the tail still counts. Nothing here needs a flush; the store
 //! keeps batches in order.
 
+use std::collections::BTreeMap;
+
 use super::scope::{document_key, encode_record, scope_key};
 use super::{CACHED_DOCUMENTS_MAX, DOCUMENT_VERSION, Replica};
-use crate::group::Record;
+use crate::event::{ChainId, Event};
+use crate::group::{Gap, Record};
+use crate::ids::FleetId;
 use crate::log::Entry;
 use crate::name::Scope;
 use crate::store::{BATCH_KEYS_MAX, Batch, Store, StoreError};
@@ -58,7 +62,7 @@ impl<S: Store> Replica<S> {
         let Some(state) = self.scopes.get_mut(scope) else { return Ok(()) };
         state.checkpoints = 0;
         let (covered, settled, fleet) = (state.covered.clone(), state.settled, self.fleet);
-        let is_covered = |event: &crate::event::Event| {
+        let is_covered = |event: &Event| {
             let header = event.header();
             let key = (header.document.kind(), header.document.name().to_owned());
             covered
@@ -66,13 +70,9 @@ impl<S: Store> Replica<S> {
                 .and_then(|covered| covered.get(&header.chain))
                 .is_some_and(|last| header.author_seq <= *last)
         };
-        self.log.rewrite(scope, |entry| {
-            let Ok(Record::Group(group)) = Record::decode(fleet, &entry.bytes) else { return Some(entry) };
-            if !group.events().any(|event| is_covered(event)) {
-                return Some(entry);
-            }
-            let record = group.retain(|event| !is_covered(event));
-            Entry::new(entry.first, entry.last - entry.first + 1, record.encode().into())
+        self.log.rewrite(scope, |entries| {
+            let thinned = entries.into_iter().filter_map(|entry| thin(fleet, entry, &is_covered));
+            join_gaps(fleet, thinned.collect())
         })?;
         let Some(state) = self.scopes.get(scope) else { return Ok(()) };
         let mut batch = Batch::default();
@@ -97,7 +97,46 @@ impl<S: Store> Replica<S> {
             }
         }
         self.log.store_mut().apply(batch)?;
-        self.log.rewrite(scope, |_| None)?;
+        self.log.rewrite(scope, |_| vec![])?;
         self.log.store_mut().flush()
     }
+}
+
+/// An entry without its covered events.
+fn thin(fleet: FleetId, entry: Entry, is_covered: &impl Fn(&Event) -> bool) -> Option<Entry> {
+    let Ok(Record::Group(group)) = Record::decode(fleet, &entry.bytes) else { return Some(entry) };
+    if !group.events().any(|event| is_covered(event)) {
+        return Some(entry);
+    }
+    let record = group.retain(|event| !is_covered(event));
+    Entry::new(entry.first, entry.last - entry.first + 1, record.encode().into())
+}
+
+/// Joins gaps that follow each other in a chain, at the place of the later one, so that what is covered
+/// takes room for one gap and not for as many as there were groups.
+fn join_gaps(fleet: FleetId, entries: Vec<Entry>) -> Vec<Entry> {
+    let mut kept: Vec<Option<Entry>> = Vec::with_capacity(entries.len());
+    let mut open: BTreeMap<ChainId, (usize, Gap)> = BTreeMap::new();
+    for entry in entries {
+        let chain = entry.chain;
+        let Ok(Record::Gap(gap)) = Record::decode(fleet, &entry.bytes) else {
+            open.remove(&chain);
+            kept.push(Some(entry));
+            continue;
+        };
+        let joined = open.get(&chain).and_then(|(place, earlier)| Some((*place, earlier.join(&gap)?)));
+        let Some((place, joined)) = joined else {
+            open.insert(chain, (kept.len(), gap));
+            kept.push(Some(entry));
+            continue;
+        };
+        // Positions are this replica's own; a gap needs no more than one of them, its last.
+        let bytes = Record::Gap(joined.clone()).encode();
+        let places = joined.last.seq - joined.first_seq + 1;
+        let first = (entry.last + 1).saturating_sub(places).max(1);
+        kept[place] = None;
+        open.insert(chain, (kept.len(), joined));
+        kept.push(Entry::new(first, entry.last + 1 - first, bytes.into()));
+    }
+    kept.into_iter().flatten().collect()
 }

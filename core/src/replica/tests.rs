@@ -11,7 +11,7 @@ const HUB_B: u16 = 2;
 const EDGE: u16 = 3;
 
 /// Two hubs and an edge of one site, all holding the enrolments.
-fn fleet() -> (Replica<MemoryStore>, Replica<MemoryStore>, Replica<MemoryStore>) {
+pub(super) fn fleet() -> (Replica<MemoryStore>, Replica<MemoryStore>, Replica<MemoryStore>) {
     let authority = enrolled(&[("hub-a", HUB_A), ("hub-b", HUB_B)], &[("acme", "store-17", EDGE)]);
     let mut nodes = [HUB_A, HUB_B, EDGE].map(|number| open(MemoryStore::new(), number, u64::from(number)));
     nodes.iter_mut().for_each(|node| {
@@ -24,7 +24,7 @@ fn profile() -> Value {
     json!({"spec": {"priority": 100, "selector": {"matchAll": true}, "values": {"pos": {"replicas": 2}}}})
 }
 
-fn document(kind: Kind, name: &str) -> Document {
+pub(super) fn document(kind: Kind, name: &str) -> Document {
     Document::new(kind, "acme", name).unwrap()
 }
 
@@ -39,7 +39,7 @@ fn value<S: Store>(node: &Replica<S>, name: &str, pointer: &str) -> Value {
     view.resource.pointer(pointer).cloned().unwrap_or(Value::Null)
 }
 
-fn same<A: Store, B: Store>(a: &Replica<A>, b: &Replica<B>) {
+pub(super) fn same<A: Store, B: Store>(a: &Replica<A>, b: &Replica<B>) {
     assert_eq!(a.scopes().collect::<Vec<_>>(), b.scopes().collect::<Vec<_>>());
     for scope in a.scopes() {
         assert_eq!(a.digest(scope), b.digest(scope), "{scope}");
@@ -84,6 +84,8 @@ fn partitioned_hubs_keep_both_fields_and_list_the_loser_of_one() {
     assert_eq!(conflicts.len(), 1);
     assert_eq!(conflicts[0].path, "/spec/values/pos/replicas");
     assert_eq!(a.conflicted(), [document(Kind::Profile, "store-base")]);
+    patch(&mut a, "store-base", json!({"spec": {"values": {"unrelated": 1}}}));
+    assert_eq!(a.conflicted().len(), 1, "a patch elsewhere confirms nothing");
     let acknowledge = ChangeRequest::Acknowledge(vec![]);
     a.write(Write::new(document(Kind::Profile, "store-base"), acknowledge, "ann", 2)).unwrap();
     a.commit().unwrap();
@@ -292,4 +294,22 @@ fn a_forgotten_scope_leaves_nothing_and_can_come_back() {
     same(&a, &b);
     let reopened = open(b.store().fork(), HUB_B, 60);
     same(&a, &reopened);
+}
+
+#[test]
+fn a_chain_that_is_covered_whole_is_told_as_a_gap() {
+    let (mut a, mut b, mut edge) = fleet();
+    put(&mut edge, Kind::Machine, "acme", "store-17.m1", json!({"spec": {"model": "x"}}));
+    edge.commit().unwrap();
+    let mut edge = open(edge.store().fork(), EDGE, 99);
+    let machine = document(Kind::Machine, "store-17.m1");
+    edge.checkpoint(&machine, 1).unwrap().unwrap();
+    edge.commit().unwrap();
+    edge.settle().unwrap();
+    let merged = carry(&edge, &mut a);
+    assert_eq!((merged.wanted, merged.accepted), (vec![], 1));
+    same(&edge, &a);
+    let merged = carry(&a, &mut b);
+    assert_eq!((merged.wanted, merged.accepted), (vec![], 1), "a relay tells it as well");
+    same(&edge, &b);
 }

@@ -10,8 +10,8 @@ use super::read::View;
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::document::{DELETED_PATH, DocumentState};
 use crate::event::{
-    ChainId, EVENT_BYTES_MAX, EXTENSION_CHECKPOINT, Event, Header, NOTE_BYTES_MAX, OPERATIONS_MAX, Operation,
-    SCHEMA_VERSION,
+    ChainId, EVENT_BYTES_MAX, EXTENSION_CHECKPOINT, Event, Header, LAMPORT_MAX, NOTE_BYTES_MAX,
+    OPERATIONS_MAX, Operation, SCHEMA_VERSION,
 };
 use crate::group::{GROUP_EVENTS_MAX, Group, Record};
 use crate::ids::{Author, EventId};
@@ -137,6 +137,9 @@ pub enum WriteError {
         /// How many there are.
         found: usize,
     },
+    /// Somebody who may write the document drove its Lamport time to the limit.
+    #[error("{0} has reached the largest Lamport time: delete it and revoke the key that did this")]
+    Exhausted(Document),
     /// None of this replica's keys.
     #[error("this node does not hold the key {0:?}")]
     UnknownAuthor(Author),
@@ -231,6 +234,9 @@ impl<S: Store> Replica<S> {
         draft: Draft,
     ) -> Result<EventId, WriteError> {
         check_sizes(write, &draft)?;
+        if state.next_lamport() > LAMPORT_MAX {
+            return Err(WriteError::Exhausted(write.document.clone()));
+        }
         let scope = write.document.scope();
         let chain = self.chain(author);
         let (previous, succeeds) = self.link(&scope, &chain);
@@ -347,9 +353,7 @@ fn operations(
 ) -> Result<Vec<Operation>, WriteError> {
     let not_found = || Err(WriteError::NotFound(document.clone()));
     let put = |resource: &Value| -> Result<Vec<Operation>, WriteError> {
-        schema::validate(document.kind().name(), resource)
-            .map_err(|errors| WriteError::Invalid { document: document.clone(), errors })?;
-        let wanted = view::flatten(resource)?;
+        let wanted = validated(document, resource)?;
         // A document that is created anew starts from nothing, whatever was there.
         let fresh = DocumentState::default();
         Ok(difference(if exists { state } else { &fresh }, &wanted))
@@ -363,15 +367,46 @@ fn operations(
         ChangeRequest::Create(resource) | ChangeRequest::Replace(resource) | ChangeRequest::Put(resource) => {
             put(resource)
         }
-        ChangeRequest::MergePatch(patch) => {
-            let mut resource = view::resource(document, state);
-            merge_patch(&mut resource, patch);
-            put(&resource)
-        }
+        ChangeRequest::MergePatch(patch) => patched(document, state, patch),
         ChangeRequest::Delete => Ok(delete(state)),
         ChangeRequest::Acknowledge(_) if !exists => Ok(delete(state)),
         ChangeRequest::Acknowledge(paths) => acknowledge(document, state, paths),
     }
+}
+
+/// The registers of a resource that its kind allows.
+fn validated(document: &Document, resource: &Value) -> Result<BTreeMap<String, Arc<str>>, WriteError> {
+    schema::validate(document.kind().name(), resource)
+        .map_err(|errors| WriteError::Invalid { document: document.clone(), errors })?;
+    Ok(view::flatten(resource)?)
+}
+
+/// What a merge patch changes, and what it names: other conflicts of the document stay listed.
+fn patched(document: &Document, state: &DocumentState, patch: &Value) -> Result<Vec<Operation>, WriteError> {
+    let current = view::resource(document, state);
+    let mut resource = current.clone();
+    merge_patch(&mut resource, patch);
+    let wanted = validated(document, &resource)?;
+    let before = view::flatten(&current)?;
+    let mut operations = difference(state, &wanted);
+    operations.retain(|operation| {
+        let path = operation.path();
+        before.get(path) != wanted.get(path) || names(patch, path)
+    });
+    Ok(operations)
+}
+
+/// Whether a merge patch gives a value to the register at `path`.
+fn names(patch: &Value, path: &str) -> bool {
+    let keys = path.split('/').skip(1).map(|key| key.replace("~1", "/").replace("~0", "~"));
+    let mut at = patch;
+    for key in keys {
+        match at.get(&key) {
+            Some(value) => at = value,
+            None => return false,
+        }
+    }
+    !at.is_object() || at.as_object().is_some_and(serde_json::Map::is_empty)
 }
 
 /// Confirms what won, having seen what lost: puts winners again, deletes what is shadowed.
