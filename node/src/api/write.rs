@@ -279,6 +279,7 @@ pub(super) fn refusal(document: &Document, error: WriteError) -> StatusError {
             StatusError::forbidden(named, &error.to_string())
         }
         WriteError::Invalid { errors, .. } => invalid(named, causes(errors)),
+        WriteError::Exhausted(_) => whole(error.to_string()),
         WriteError::Flatten(error) => whole(error.to_string()),
         WriteError::Checkpoint(error) => whole(error.to_string()),
         WriteError::TooLarge { .. } => StatusError::too_large(&error.to_string()),
