@@ -1,13 +1,68 @@
-//! The command line's text in and out.
+//! The command line.
 //!
-//! What is here turns bytes into values and values into text: manifests, tables, JSONPath, and files that
-//! other systems wrote. It knows no server and opens no socket. Files are read where a function's name says
-//! so ([`yaml::read_inputs`], [`import::open`]); everything else takes bytes and returns values, so a wrong
-//! comma in a manifest is tested without a node.
+//! [`args`] says what can be asked for, [`commands`] has one file for each group of questions, [`client`]
+//! carries them to a node, and [`output`], [`table`], [`yaml`], [`jsonpath`] and [`import`] turn text into
+//! values and back. What a program may want to read goes to standard output; everything else, progress and
+//! warnings and errors, to standard error. Exit codes: 0, 1 for an error, 2 for a command that makes no sense.
+//!
+//! Text in and out opens no socket. Files are read where a function's name says so ([`yaml::read_inputs`],
+//! [`import::open`]); everything else takes bytes and returns values, so a wrong comma in a manifest is tested
+//! without a node.
 
+pub mod args;
+pub mod client;
+mod clock;
+mod commands;
+mod demo;
+mod failure;
 pub mod import;
 pub mod jsonpath;
 pub mod output;
+mod print;
+mod query;
+mod resources;
+mod session;
 pub mod table;
+mod text_diff;
 pub mod values;
 pub mod yaml;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::telemetry;
+use args::Cli;
+use failure::Failure;
+
+/// Reads the arguments, does what they say, and tells the shell how it went.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    telemetry::init(cli.global.log_format, cli.command.is_daemon());
+    let runtime = match runtime(cli.command.is_daemon()) {
+        Ok(runtime) => runtime,
+        Err(source) => return report(Failure::io("start", "the program's threads", source)),
+    };
+    let outcome = runtime.block_on(commands::run(cli));
+    // What still reads standard input must not keep the process alive.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => report(failure),
+    }
+}
+
+fn runtime(is_daemon: bool) -> std::io::Result<tokio::runtime::Runtime> {
+    match is_daemon {
+        true => tokio::runtime::Builder::new_multi_thread().enable_all().build(),
+        false => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+    }
+}
+
+fn report(failure: Failure) -> ExitCode {
+    let code = failure.exit_code();
+    if let Some(text) = failure.report() {
+        print::note(&text);
+    }
+    ExitCode::from(code)
+}

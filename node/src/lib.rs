@@ -5,5 +5,6 @@ pub mod daemon;
 pub mod edge;
 pub mod identity;
 pub mod inputs;
+pub mod telemetry;
 #[doc(hidden)]
 pub mod testing;

@@ -1,2 +1,5 @@
-//! The driftless binary.
-fn main() {}
+//! The one binary, `driftless`: daemons, and the command line that talks to them.
+
+fn main() -> std::process::ExitCode {
+    driftless::cli::main()
+}

@@ -1,0 +1,272 @@
+//! What can be asked for: the command line's shape. Each command's own arguments stand beside it, in
+//! [`super::commands`].
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::commands::{
+    apply, authority, completion, config, conflicts, create, delete, describe, diff, edge, explain, get,
+    history, hub, import, label, patch, peers, resolve, status, token, verify, version, wait, why,
+};
+use super::demo;
+use crate::telemetry::LogFormat;
+
+/// State for fleets of hubs and edges: reads and writes work at each node, also while it is cut off.
+#[derive(Debug, Parser)]
+#[command(name = "driftless", version, about, after_help = EXAMPLES, max_term_width = 110)]
+pub struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  driftless demo                                   a fleet on this machine, to try things out
+  driftless hub --data-dir hub --name eu-1         a hub; its first start creates a fleet
+  driftless --data-dir hub token create --role edge --site store-17 > token
+  driftless edge --data-dir edge --join @token     the edge of that site
+  driftless --data-dir hub apply -f profile.yaml   change a policy
+  driftless --data-dir edge resolve site/store-17  what the site should run
+  driftless --data-dir edge why site/store-17 pos.replicas
+
+Which node a command talks to: --kubeconfig FILE, or the admin.kubeconfig of --data-dir DIR (DRIFTLESS_KUBECONFIG,
+DRIFTLESS_DATA_DIR); without both the local node's, in $XDG_STATE_HOME/driftless or /var/lib/driftless.
+Exit codes: 0; 1 for an error; 2 for a command that makes no sense.";
+
+/// What every command takes.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Global {
+    /// The node's data directory; commands talk to that node
+    #[arg(long, global = true, value_name = "DIR", env = "DRIFTLESS_DATA_DIR", help_heading = "Which node")]
+    pub data_dir: Option<PathBuf>,
+    /// A kubeconfig with address and credentials
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "DRIFTLESS_KUBECONFIG",
+        help_heading = "Which node"
+    )]
+    pub kubeconfig: Option<PathBuf>,
+    /// A context of the kubeconfig, instead of its current one
+    #[arg(long, global = true, value_name = "NAME", env = "DRIFTLESS_CONTEXT", help_heading = "Which node")]
+    pub context: Option<String>,
+    /// Another address for the same credentials
+    #[arg(
+        long,
+        short = 's',
+        global = true,
+        value_name = "URL",
+        env = "DRIFTLESS_SERVER",
+        help_heading = "Which node"
+    )]
+    pub server: Option<String>,
+    /// The namespace; the context's unless given
+    #[arg(
+        long,
+        short,
+        global = true,
+        value_name = "NAME",
+        env = "DRIFTLESS_NAMESPACE",
+        help_heading = "Which node"
+    )]
+    pub namespace: Option<String>,
+    /// How log lines on standard error look (RUST_LOG says which there are)
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        env = "DRIFTLESS_LOG_FORMAT",
+        help_heading = "Which node"
+    )]
+    pub log_format: LogFormat,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+#[expect(missing_docs, reason = "each is documented where its arguments are")]
+pub enum Command {
+    Get(get::Get),
+    Describe(describe::Describe),
+    Create(create::Create),
+    Apply(apply::Apply),
+    Replace(create::Replace),
+    Patch(patch::Patch),
+    Diff(diff::Diff),
+    Delete(delete::Delete),
+    Label(label::Label),
+    Annotate(label::Annotate),
+    Wait(wait::Wait),
+    Resolve(resolve::Resolve),
+    Why(why::Why),
+    WhyNot(why::WhyNot),
+    History(history::History),
+    #[command(subcommand)]
+    Conflicts(conflicts::Conflicts),
+    Status(status::Status),
+    Peers(peers::Peers),
+    Verify(verify::Verify),
+    Import(import::Import),
+    Demo(demo::Demo),
+    Hub(hub::Hub),
+    Edge(edge::Edge),
+    #[command(subcommand)]
+    Token(token::Token),
+    #[command(subcommand)]
+    Authority(authority::Authority),
+    Kubeconfig(config::Kubeconfig),
+    ApiResources(explain::ApiResources),
+    Explain(explain::Explain),
+    #[command(subcommand)]
+    Auth(version::Auth),
+    Version(version::Version),
+    Completion(completion::Completion),
+}
+
+impl Command {
+    /// Whether it runs until it is stopped, and logs as it goes.
+    pub(super) fn is_daemon(&self) -> bool {
+        matches!(self, Self::Hub(_) | Self::Edge(_))
+    }
+}
+
+/// Where manifests are.
+#[derive(Debug, Clone, Args)]
+pub struct Files {
+    /// A file, a directory, or - for standard input; may be repeated
+    #[arg(long = "filename", short = 'f', value_name = "FILE", required = true)]
+    pub filenames: Vec<String>,
+    /// Directories below, too
+    #[arg(long, short = 'R')]
+    pub recursive: bool,
+}
+
+/// Why a change is made.
+#[derive(Debug, Clone, Args)]
+pub struct Reason {
+    /// Why; it stands in the history and in `why`
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+/// Whether a change is made.
+#[derive(Debug, Clone, Args)]
+pub struct DryRun {
+    /// Let the node check and say what it would do; nothing is changed
+    #[arg(
+        long,
+        value_name = "server|none",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "server",
+        default_value = "none",
+        value_parser = ["server", "none"]
+    )]
+    pub dry_run: String,
+}
+
+impl DryRun {
+    /// The query parameter, if nothing is to be changed.
+    pub(super) fn parameter(&self) -> Option<&'static str> {
+        self.is_on().then_some("All")
+    }
+
+    /// What is said behind a change that was not made.
+    pub(super) fn suffix(&self) -> &'static str {
+        if self.is_on() { " (server dry run)" } else { "" }
+    }
+
+    fn is_on(&self) -> bool {
+        self.dry_run == "server"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_example_of_the_help_is_a_command() {
+        let mut seen = 0;
+        let mut check = |help: &str| {
+            let examples = help.lines().map(str::trim).filter(|line| line.starts_with("driftless "));
+            for example in examples {
+                let line = example.split("  ").next().unwrap();
+                let line = line.split(['>', '|', '#']).next().unwrap().trim();
+                let words = words(line);
+                Cli::try_parse_from(&words).unwrap_or_else(|error| panic!("{words:?}: {error}"));
+                seen += 1;
+            }
+        };
+        let mut pending = vec![Cli::command()];
+        while let Some(command) = pending.pop() {
+            check(&command.get_after_help().map(ToString::to_string).unwrap_or_default());
+            pending.extend(command.get_subcommands().cloned());
+        }
+        assert!(seen > 30, "{seen}");
+    }
+
+    #[test]
+    fn global_flags_stand_anywhere() {
+        let cli = parse("driftless get sites -n acme --data-dir d").unwrap();
+        assert_eq!(cli.global.namespace.as_deref(), Some("acme"));
+        assert_eq!(cli.global.data_dir, Some(PathBuf::from("d")));
+        assert!(parse("driftless --server https://a get sites").is_ok());
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_two() {
+        for line in ["driftless", "driftless frobnicate", "driftless apply", "driftless get sites --dry-run"]
+        {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn dry_run_needs_no_value() {
+        for (line, on) in [
+            ("driftless apply -f x", false),
+            ("driftless apply -f x --dry-run", true),
+            ("driftless apply --dry-run -f x", true),
+            ("driftless apply -f x --dry-run=none", false),
+        ] {
+            let Command::Apply(apply) = parse(line).unwrap().command else { panic!("{line}") };
+            assert_eq!(apply.dry_run.parameter().is_some(), on, "{line}");
+        }
+        assert!(parse("driftless apply -f x --dry-run=client").is_err());
+    }
+
+    /// Splits as a shell does, as far as the examples need it.
+    fn words(line: &str) -> Vec<String> {
+        let mut words = vec![String::new()];
+        let mut quote = None;
+        for c in line.chars() {
+            match (quote, c) {
+                (None, '\'' | '"') => quote = Some(c),
+                (Some(open), c) if c == open => quote = None,
+                (None, ' ') => words.push(String::new()),
+                (_, c) => words.last_mut().unwrap().push(c),
+            }
+        }
+        words.retain(|word| !word.is_empty());
+        words
+    }
+}

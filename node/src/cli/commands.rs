@@ -1,0 +1,90 @@
+//! The commands, a file for each or for a few that belong together.
+
+pub(super) mod apply;
+pub(super) mod authority;
+pub(super) mod completion;
+pub(super) mod config;
+pub(super) mod conflicts;
+pub(super) mod create;
+pub(super) mod delete;
+pub(super) mod describe;
+pub(super) mod diff;
+pub(super) mod edge;
+pub(super) mod explain;
+pub(super) mod get;
+pub(super) mod history;
+pub(super) mod hub;
+pub(super) mod import;
+pub(super) mod label;
+pub(super) mod manifests;
+pub(super) mod patch;
+pub(super) mod peers;
+pub(super) mod resolve;
+mod settings;
+pub(super) mod status;
+pub(super) mod three_way;
+pub(super) mod token;
+pub(super) mod verify;
+pub(super) mod version;
+pub(super) mod wait;
+mod watch;
+pub(super) mod why;
+
+use super::args::{Cli, Command};
+use super::failure::Failure;
+use super::session::Session;
+
+/// Runs a command; the number is its exit code.
+pub(super) async fn run(cli: Cli) -> Result<u8, Failure> {
+    let Cli { global, command } = cli;
+    let session = || Session::open(&global);
+    let done = |outcome: Result<(), Failure>| outcome.map(|()| 0);
+    match command {
+        Command::Get(command) => done(command.run(&session()?).await),
+        Command::Describe(command) => done(command.run(&session()?).await),
+        Command::Create(command) => done(command.run(&session()?).await),
+        Command::Apply(command) => done(command.run(&session()?).await),
+        Command::Replace(command) => done(command.run(&session()?).await),
+        Command::Patch(command) => done(command.run(&session()?).await),
+        Command::Diff(command) => command.run(session).await,
+        Command::Delete(command) => done(command.run(&session()?).await),
+        Command::Label(command) => done(command.run(&session()?).await),
+        Command::Annotate(command) => done(command.run(&session()?).await),
+        Command::Wait(command) => done(command.run(&session()?).await),
+        Command::Resolve(command) => done(command.run(&session()?).await),
+        Command::Why(command) => done(command.run(&session()?).await),
+        Command::WhyNot(command) => done(command.run(&session()?).await),
+        Command::History(command) => done(command.run(&session()?).await),
+        Command::Conflicts(command) => done(command.run(&session()?).await),
+        Command::Status(command) => done(command.run(&session()?).await),
+        Command::Peers(command) => done(command.run(&session()?).await),
+        Command::Verify(command) => command.run(&global).await,
+        Command::Import(command) => done(command.run(&session()?).await),
+        Command::Demo(command) => done(command.run().await),
+        Command::Hub(command) => done(command.run(&global).await),
+        Command::Edge(command) => done(command.run(&global).await),
+        Command::Token(command) => done(command.run(&session()?).await),
+        Command::Authority(command) => done(command.run(&global)),
+        Command::Kubeconfig(command) => done(command.run(&global)),
+        Command::ApiResources(command) => done(command.run(&session()?).await),
+        Command::Explain(command) => done(command.run(&session()?).await),
+        Command::Auth(command) => done(command.run(&session()?).await),
+        Command::Version(command) => done(command.run(&global).await),
+        Command::Completion(command) => done(command.run()),
+    }
+}
+
+/// What a daemon died of, with every cause behind it.
+fn daemon_failure(error: &dyn std::error::Error) -> Failure {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let said = cause.to_string();
+        if !text.ends_with(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        source = cause.source();
+    }
+    Failure::Daemon(text)
+}

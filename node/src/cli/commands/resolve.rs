@@ -1,0 +1,42 @@
+//! `resolve`: what a site should run.
+
+use clap::Args;
+use driftless_core::name::Kind;
+use serde_json::json;
+
+use crate::cli::failure::Failure;
+use crate::cli::output::{Output, render_objects};
+use crate::cli::print;
+use crate::cli::query::Query;
+use crate::cli::resources::parse_of_kind;
+use crate::cli::session::Session;
+
+/// Show what a site should run: its values and applications
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  driftless resolve site/store-17
+  driftless resolve site/store-17 -o json
+  driftless resolve site/store-17 -o jsonpath='{.configHash}'")]
+pub struct Resolve {
+    /// site/NAME
+    pub site: String,
+    /// yaml, json, jsonpath=TEMPLATE or custom-columns=HEADER:PATH,…
+    #[arg(long, short, value_name = "FORM", default_value = "yaml")]
+    pub output: String,
+}
+
+impl Resolve {
+    pub(in crate::cli) async fn run(self, session: &Session) -> Result<(), Failure> {
+        let output = Output::parse(&self.output).map_err(|error| Failure::Usage(error.to_string()))?;
+        if output.wants_table() || output == Output::Name {
+            return Err(Failure::Usage(
+                "what a site runs is shown as yaml, json, jsonpath or custom-columns".to_owned(),
+            ));
+        }
+        let site = parse_of_kind(&self.site, Kind::Site)?;
+        let body = json!({"site": site, "namespace": session.namespace});
+        let answer = session.post(&Query::new("/v1/resolve"), &body).await?;
+        print::out(&render_objects(&[answer], true, &output, false)?)
+    }
+}

@@ -1,0 +1,68 @@
+//! `why` and `why-not`: where a value comes from, and why a profile does not apply.
+
+use clap::Args;
+use driftless_core::name::Kind;
+
+use crate::cli::failure::Failure;
+use crate::cli::output::{Output, render_objects};
+use crate::cli::print;
+use crate::cli::query::Query;
+use crate::cli::resources::parse_of_kind;
+use crate::cli::session::Session;
+
+/// Show where a value comes from: layer, object, revision, who wrote it, and what it beat
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  driftless why site/store-17 pos.replicas
+  driftless why site/store-17 'labels[\"a.b/c\"]' -o json")]
+pub struct Why {
+    /// site/NAME
+    pub site: String,
+    /// A path of the site's values, as in pos.replicas
+    pub path: String,
+    /// yaml, json or jsonpath=TEMPLATE
+    #[arg(long, short, value_name = "FORM", default_value = "yaml")]
+    pub output: String,
+}
+
+/// Show why a profile does not apply to a site
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  driftless why-not profile/store-base site/depot-3")]
+pub struct WhyNot {
+    /// profile/NAME
+    pub profile: String,
+    /// site/NAME
+    pub site: String,
+    /// yaml, json or jsonpath=TEMPLATE
+    #[arg(long, short, value_name = "FORM", default_value = "yaml")]
+    pub output: String,
+}
+
+impl Why {
+    pub(in crate::cli) async fn run(self, session: &Session) -> Result<(), Failure> {
+        let site = parse_of_kind(&self.site, Kind::Site)?;
+        let path = Query::new("/v1/why").with("site", &site).with("namespace", &session.namespace);
+        show(session, path.with("path", &self.path), &self.output).await
+    }
+}
+
+impl WhyNot {
+    pub(in crate::cli) async fn run(self, session: &Session) -> Result<(), Failure> {
+        let profile = parse_of_kind(&self.profile, Kind::Profile)?;
+        let site = parse_of_kind(&self.site, Kind::Site)?;
+        let path = Query::new("/v1/why-not").with("site", &site).with("namespace", &session.namespace);
+        show(session, path.with("profile", &profile), &self.output).await
+    }
+}
+
+async fn show(session: &Session, path: Query, output: &str) -> Result<(), Failure> {
+    let output = Output::parse(output).map_err(|error| Failure::Usage(error.to_string()))?;
+    if output.wants_table() || output == Output::Name {
+        return Err(Failure::Usage("reasons are shown as yaml, json or jsonpath".to_owned()));
+    }
+    let answer = session.get(&path).await?;
+    print::out(&render_objects(&[answer], true, &output, false)?)
+}
