@@ -472,7 +472,11 @@ impl Engine {
         replica: &Replica<S>,
         out: &mut Vec<Output>,
     ) {
-        let vector = Vector::clone(&self.own_vector(scope, replica));
+        let own = self.own_vector(scope, replica);
+        let vector = Vector::clone(&own);
+        if let Some(session) = self.sessions.get_mut(&id).filter(|session| session.is_hub()) {
+            session.shown.insert(scope.clone(), own);
+        }
         self.send(id, &Frame::Vector { scope: scope.clone(), vector, ask }, Class::Control, out);
     }
 

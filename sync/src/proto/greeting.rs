@@ -188,6 +188,9 @@ impl Engine {
         let equal = short_digest(scope, replica).starts_with(digest);
         let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
         if equal {
+            if session.is_hub() {
+                session.shown.insert(scope.clone(), own.clone());
+            }
             session.settle(scope, own);
             return Ok(());
         }

@@ -110,9 +110,10 @@ pub(crate) struct Session {
     pub(crate) restarts: BTreeMap<Scope, Restart>,
     /// Restarts that the peer may still demand; grows with time.
     pub(crate) restarts_left: u32,
-    /// Hub to hub: scopes whose heads are to be announced, and what was announced of each.
+    /// Hub to hub: scopes whose heads are to be announced, and what the peer knows to be held here,
+    /// because it was announced, sent, or acknowledged.
     pub(crate) announce: BTreeSet<Scope>,
-    pub(crate) announced: BTreeMap<Scope, Arc<Vector>>,
+    pub(crate) shown: BTreeMap<Scope, Arc<Vector>>,
     pub(crate) announce_at_ms: Option<u64>,
     /// Hub to hub: scopes of which the peer announced more than is held, to fetch if it stays so.
     pub(crate) fetch: BTreeMap<Scope, u64>,
@@ -143,7 +144,7 @@ impl Session {
             restarts: BTreeMap::new(),
             restarts_left: restarts,
             announce: BTreeSet::new(),
-            announced: BTreeMap::new(),
+            shown: BTreeMap::new(),
             announce_at_ms: None,
             fetch: BTreeMap::new(),
         }
@@ -193,9 +194,19 @@ impl Session {
         }
     }
 
+    /// Notes that another hub knows an event to be held here.
+    pub(crate) fn note_shown(&mut self, scope: &Scope, chain: ChainId, seq: u64) {
+        if let Some(shown) = self.shown.get_mut(scope)
+            && !shown.covers(&chain, seq)
+        {
+            Arc::make_mut(shown).advance(chain, Head { seq, id: EventId::default() });
+        }
+    }
+
     /// Notes that the peer sent an event, which it does only with what is durable there.
     pub(crate) fn note_sent_by_peer(&mut self, scope: &Scope, chain: ChainId, seq: u64) {
         self.note_held(scope, chain, seq);
+        self.note_shown(scope, chain, seq);
         let Some(known) = self.known.get_mut(scope) else { return };
         if !known.acked.covers(&chain, seq) {
             Arc::make_mut(&mut known.acked).advance(chain, Head { seq, id: EventId::default() });
@@ -267,7 +278,7 @@ impl Session {
         self.wanted.remove(scope);
         self.restarts.remove(scope);
         self.announce.remove(scope);
-        self.announced.remove(scope);
+        self.shown.remove(scope);
         self.fetch.remove(scope);
         self.left.insert(scope.clone());
     }

@@ -305,7 +305,8 @@ impl Engine {
         known.iter().map(missing).sum()
     }
 
-    fn is_connected(&self, key: Author) -> bool {
+    /// Whether a session with a node is open; a shell does not dial it then.
+    pub fn is_connected(&self, key: Author) -> bool {
         self.sessions.values().any(|session| session.peer.key == key)
     }
 }

@@ -127,6 +127,7 @@ impl Engine {
             session.known(scope, Some(&known_before)).share(Some(&own));
             session.send_from(scope, before, 0);
             if hub && session.is_hub() {
+                session.shown.entry(scope.clone()).or_insert_with(|| known_before.clone());
                 session.announce.insert(scope.clone());
                 session.announce_at_ms.get_or_insert(announce_at_ms);
             }
@@ -228,6 +229,7 @@ impl Engine {
         let heads: Arc<[(ChainId, u64)]> = chosen.iter().map(|entry| (entry.chain, entry.last_seq)).collect();
         for (chain, seq) in heads.iter() {
             session.note_held(&scope, *chain, *seq);
+            session.note_shown(&scope, *chain, *seq);
         }
         let class = Class::from(&scope);
         session.in_flight.push_back(InFlight { number: session.next_sent, bytes: bytes.len(), scope, heads });
@@ -275,7 +277,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Announces to hubs what they are not known to hold and what is not on its way to them.
+    /// Tells hubs what is held here, unless they know.
     pub(crate) fn announce_due(&mut self, out: &mut Vec<Output>) {
         let due = |id: &&SessionId| {
             let session = self.sessions.get(id);
@@ -294,12 +296,8 @@ impl Engine {
                     continue;
                 }
                 let Some(own) = self.own.get(&scope) else { continue };
-                let held = session.known.get(&scope).map(|known| known.held.clone()).unwrap_or_default();
-                let before = session.announced.insert(scope.clone(), own.clone()).unwrap_or_default();
-                let news: Vector = own
-                    .iter()
-                    .filter(|(chain, head)| !held.covers(chain, head.seq) && !before.covers(chain, head.seq))
-                    .collect();
+                let before = session.shown.insert(scope.clone(), own.clone()).unwrap_or_default();
+                let news: Vector = own.iter().filter(|(chain, head)| !before.covers(chain, head.seq)).collect();
                 if news.is_empty() {
                     continue;
                 }

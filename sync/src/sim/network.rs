@@ -1,0 +1,188 @@
+//! Simulated connections: ordered streams that break, stall in partitions, and, where the scenario says
+//! so, lose, repeat, reorder or damage single frames.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::node::NodeId;
+use super::random::Random;
+use super::scenario::{Faults, Links};
+use crate::proto::SessionId;
+
+/// One end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct End {
+    pub(crate) node: NodeId,
+    pub(crate) session: SessionId,
+    /// Whether this end still believes in the connection.
+    pub(crate) open: bool,
+    /// When the line out of this end is free, and when what was sent last arrives.
+    free_at: u64,
+    arrives_at: u64,
+}
+
+/// A connection between two nodes.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) ends: [End; 2],
+    latency_ms: u64,
+    faulty: bool,
+    /// Frames that wait for a partition to heal.
+    stalled: Vec<(usize, Vec<u8>)>,
+    pub(crate) stalled_since: Option<u64>,
+}
+
+/// All connections and partitions.
+#[derive(Debug, Default)]
+pub(crate) struct Network {
+    pub(crate) connections: BTreeMap<u64, Connection>,
+    pub(crate) by_session: BTreeMap<(NodeId, SessionId), (u64, usize)>,
+    /// For each partition, the nodes on one side.
+    pub(crate) partitions: BTreeMap<u64, BTreeSet<NodeId>>,
+    next: u64,
+    pub(crate) frames_tampered: u64,
+}
+
+/// A frame on its way.
+pub(crate) struct Arrival {
+    pub(crate) at_ms: u64,
+    /// The end that receives it.
+    pub(crate) to: usize,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Network {
+    /// Whether two nodes can reach each other.
+    pub(crate) fn reachable(&self, a: NodeId, b: NodeId) -> bool {
+        self.partitions.values().all(|side| side.contains(&a) == side.contains(&b))
+    }
+
+    /// Opens a connection, the dialling node first.
+    pub(crate) fn open(
+        &mut self,
+        nodes: [NodeId; 2],
+        links: &Links,
+        faults: &Faults,
+        random: &mut Random,
+        now: u64,
+    ) -> u64 {
+        self.next += 1;
+        let id = self.next;
+        let end = |side: usize| End {
+            node: nodes[side],
+            session: SessionId(id * 2 + side as u64),
+            open: true,
+            free_at: now,
+            arrives_at: now,
+        };
+        let ends = [end(0), end(1)];
+        for (side, end) in ends.iter().enumerate() {
+            self.by_session.insert((end.node, end.session), (id, side));
+        }
+        let latency_ms = random.within(links.latency_ms.clone());
+        let faulty = random.chance(faults.faulty_links_per_mille);
+        let connection = Connection { ends, latency_ms, faulty, stalled: vec![], stalled_since: None };
+        self.connections.insert(id, connection);
+        id
+    }
+
+    /// Sends a frame from one end; returns when and how it arrives, if at all.
+    pub(crate) fn send(
+        &mut self,
+        id: u64,
+        from: usize,
+        bytes: Vec<u8>,
+        links: &Links,
+        faults: &Faults,
+        random: &mut Random,
+        now: u64,
+    ) -> Vec<Arrival> {
+        let Some(connection) = self.connections.get(&id) else { return vec![] };
+        if !self.reachable(connection.ends[0].node, connection.ends[1].node) {
+            let Some(connection) = self.connections.get_mut(&id) else { return vec![] };
+            connection.stalled.push((from, bytes));
+            connection.stalled_since.get_or_insert(now);
+            return vec![];
+        }
+        let Some(connection) = self.connections.get_mut(&id) else { return vec![] };
+        let latency = connection.latency_ms + random.below(links.jitter_ms + 1);
+        let end = &mut connection.ends[from];
+        end.free_at = end.free_at.max(now) + bytes.len() as u64 * 1_000 / links.bytes_per_second.max(1);
+        let in_order = (end.free_at + latency).max(end.arrives_at);
+        let to = 1 - from;
+        if !connection.faulty || !random.chance(faults.faulty_frames_per_mille) {
+            end.arrives_at = in_order;
+            return vec![Arrival { at_ms: in_order, to, bytes }];
+        }
+        self.frames_tampered += 1;
+        match random.below(4) {
+            0 => vec![],
+            1 => vec![
+                Arrival { at_ms: in_order, to, bytes: bytes.clone() },
+                Arrival { at_ms: in_order + random.below(50), to, bytes },
+            ],
+            2 => vec![Arrival { at_ms: in_order + random.below(200), to, bytes }],
+            _ => {
+                let mut bytes = bytes;
+                let at = random.below(bytes.len() as u64) as usize;
+                bytes[at] ^= 1 << random.below(8);
+                vec![Arrival { at_ms: in_order, to, bytes }]
+            }
+        }
+    }
+
+    /// Notes which connections stall in the partitions of now; returns those that do.
+    pub(crate) fn stall(&mut self, now: u64) -> Vec<u64> {
+        let partitions = &self.partitions;
+        let crosses = |a: NodeId, b: NodeId| partitions.values().any(|s| s.contains(&a) != s.contains(&b));
+        let mut stalled = vec![];
+        for (id, connection) in &mut self.connections {
+            if crosses(connection.ends[0].node, connection.ends[1].node) {
+                connection.stalled_since.get_or_insert(now);
+                stalled.push(*id);
+            }
+        }
+        stalled
+    }
+
+    /// Takes what waited in connections that are whole again, in order.
+    pub(crate) fn resume(&mut self) -> Vec<(u64, usize, Vec<u8>)> {
+        let partitions = &self.partitions;
+        let crosses = |a: NodeId, b: NodeId| partitions.values().any(|s| s.contains(&a) != s.contains(&b));
+        let mut frames = vec![];
+        for (id, connection) in &mut self.connections {
+            if !crosses(connection.ends[0].node, connection.ends[1].node) {
+                connection.stalled_since = None;
+                let waiting = std::mem::take(&mut connection.stalled);
+                frames.extend(waiting.into_iter().map(|(from, bytes)| (*id, from, bytes)));
+            }
+        }
+        frames
+    }
+
+    /// One end gives the connection up; it is removed when both have. Returns the other end if that one
+    /// still believes in it, and when the news can have reached it.
+    pub(crate) fn close(&mut self, id: u64, side: usize) -> Option<(End, u64)> {
+        let connection = self.connections.get_mut(&id)?;
+        connection.ends[side].open = false;
+        let end = connection.ends[side];
+        self.by_session.remove(&(end.node, end.session));
+        let other = connection.ends[1 - side];
+        if !other.open {
+            self.connections.remove(&id);
+            return None;
+        }
+        Some((other, end.arrives_at))
+    }
+
+    /// The connections that tamper with frames.
+    pub(crate) fn faulty(&self) -> Vec<u64> {
+        self.connections.iter().filter(|(_, connection)| connection.faulty).map(|(id, _)| *id).collect()
+    }
+
+    /// The connections of a node.
+    pub(crate) fn of(&self, node: NodeId) -> Vec<(u64, usize)> {
+        let from = (node, SessionId(0));
+        let to = (node, SessionId(u64::MAX));
+        self.by_session.range(from..=to).map(|(_, place)| *place).collect()
+    }
+}

@@ -1,0 +1,473 @@
+//! The world: nodes, network and virtual time, moved forward one happening at a time.
+//!
+//! Every happening and every number drawn is determined by the scenario and the seed, and goes into a
+//! hash, so two runs can be compared whole.
+
+use std::collections::BTreeMap;
+
+use driftless_core::ids::{Boot, FleetId};
+use driftless_core::name::Document;
+use driftless_core::replica::{Replica, Write, WriteError};
+use driftless_core::store::MemoryStore;
+use driftless_core::testing;
+
+use super::network::{Arrival, Network};
+use super::node::{Acknowledged, Node, NodeId, Running, Uplink};
+use super::random::Random;
+use super::report::{Broken, Totals};
+use super::scenario::Scenario;
+use super::workload;
+use crate::proto::{CutTarget, Input, Output, SessionId};
+
+/// Time at which worlds begin; sessions and clocks start from anything but zero.
+const BEGIN_MS: u64 = 1_000_000;
+/// How long a commit takes.
+const COMMIT_MS: std::ops::Range<u64> = 1..6;
+/// How long a node waits before it dials again.
+const BACKOFF_MS: std::ops::Range<u64> = 200..3_000;
+/// How long a node is down after a crash.
+const DOWN_MS: std::ops::Range<u64> = 100..8_000;
+
+/// Something that will happen.
+#[derive(Debug)]
+pub(crate) enum Happening {
+    Arrive { connection: u64, to: usize, bytes: Vec<u8> },
+    Commit { node: NodeId, run: u64 },
+    Wake { node: NodeId, run: u64 },
+    Dial { node: NodeId, uplink: usize, run: u64 },
+    /// An end learns that its connection is over.
+    Lose { connection: u64, side: usize, reason: String },
+    /// A connection that stalled in a partition is given up unless it resumed.
+    GiveUp { connection: u64, since: u64 },
+    Start { node: NodeId },
+    Work(workload::Kind),
+    Fault(super::faults::Kind),
+    Heal { partition: u64 },
+    HealCut { node: NodeId, run: u64, target: CutTarget },
+}
+
+/// A fleet in virtual time.
+pub(crate) struct World {
+    pub(crate) scenario: Scenario,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) network: Network,
+    pub(crate) random: Random,
+    pub(crate) now: u64,
+    pub(crate) acknowledged: Vec<Acknowledged>,
+    pub(crate) totals: Totals,
+    /// Whether work and faults go on.
+    pub(crate) busy: bool,
+    queue: BTreeMap<(u64, u64), Happening>,
+    scheduled: u64,
+    trace: blake3::Hasher,
+}
+
+impl World {
+    /// Builds the fleet; the first hub has the authority's events, all others start empty.
+    pub(crate) fn new(scenario: &Scenario, seed: u64) -> Self {
+        let mut world = Self {
+            scenario: scenario.clone(),
+            nodes: workload::fleet(scenario),
+            network: Network::default(),
+            random: Random::new(seed),
+            now: BEGIN_MS,
+            acknowledged: vec![],
+            totals: Totals::default(),
+            busy: true,
+            queue: BTreeMap::new(),
+            scheduled: 0,
+            trace: blake3::Hasher::new(),
+        };
+        let skew = world.scenario.faults.skew_ms;
+        for node in 0..world.nodes.len() {
+            world.nodes[node].skew_ms = world.random.below(2 * skew + 1) as i64 - skew as i64;
+            let at = world.now + world.random.below(2_000);
+            world.schedule(at, Happening::Start { node });
+        }
+        workload::schedule_all(&mut world);
+        super::faults::schedule_all(&mut world);
+        world
+    }
+
+    /// Runs until a time.
+    pub(crate) fn run_until(&mut self, end: u64) -> Result<(), Broken> {
+        while let Some(entry) = self.queue.first_entry() {
+            let (at, _) = *entry.key();
+            if at > end {
+                break;
+            }
+            let happening = entry.remove();
+            self.now = self.now.max(at);
+            self.totals.happenings += 1;
+            self.happen(happening)?;
+        }
+        self.now = end;
+        Ok(())
+    }
+
+    /// The hash of everything that happened.
+    pub(crate) fn trace_hash(&self) -> [u8; 32] {
+        *self.trace.finalize().as_bytes()
+    }
+
+    /// Virtual time since the beginning.
+    pub(crate) fn elapsed_ms(&self) -> u64 {
+        self.now - BEGIN_MS
+    }
+
+    /// When the world begins.
+    pub(crate) fn begin_ms() -> u64 {
+        BEGIN_MS
+    }
+
+    pub(crate) fn schedule(&mut self, at: u64, happening: Happening) {
+        self.scheduled += 1;
+        self.queue.insert((at.max(self.now), self.scheduled), happening);
+    }
+
+    fn note(&mut self, tag: u8, node: NodeId, detail: &[u8]) {
+        self.trace.update(&self.now.to_le_bytes());
+        self.trace.update(&[tag]);
+        self.trace.update(&(node as u64).to_le_bytes());
+        self.trace.update(&(detail.len() as u64).to_le_bytes());
+        self.trace.update(detail);
+    }
+
+    fn happen(&mut self, happening: Happening) -> Result<(), Broken> {
+        match happening {
+            Happening::Arrive { connection, to, bytes } => self.arrive(connection, to, bytes),
+            Happening::Commit { node, run } => self.commit(node, run),
+            Happening::Wake { node, run } => {
+                let now = self.now;
+                let due = |running: &Running| running.wake_at.is_some_and(|at| at <= now);
+                if self.nodes[node].run == run && self.nodes[node].running.as_ref().is_some_and(due) {
+                    if let Some(running) = &mut self.nodes[node].running {
+                        running.wake_at = None;
+                    }
+                    return self.feed(node, Input::Tick);
+                }
+                Ok(())
+            }
+            Happening::Dial { node, uplink, run } => self.dial(node, uplink, run),
+            Happening::Lose { connection, side, reason } => self.lose(connection, side, reason),
+            Happening::GiveUp { connection, since } => {
+                let stalled = self.network.connections.get(&connection).and_then(|c| c.stalled_since);
+                if stalled == Some(since) {
+                    self.break_connection(connection, "idle timeout")?;
+                }
+                Ok(())
+            }
+            Happening::Start { node } => self.start(node),
+            Happening::Work(kind) => workload::work(self, kind),
+            Happening::Fault(kind) => super::faults::strike(self, kind),
+            Happening::Heal { partition } => self.heal(partition),
+            Happening::HealCut { node, run, target } => {
+                if self.nodes[node].run == run
+                    && let Some(running) = &mut self.nodes[node].running
+                {
+                    running.engine.heal(&target);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives a node's engine an input and does what it asks for.
+    pub(crate) fn feed(&mut self, node: NodeId, input: Input) -> Result<(), Broken> {
+        let now = self.now;
+        let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
+        let mut outputs = vec![];
+        let handled = running.engine.handle(now, input, &mut running.replica, &mut outputs);
+        handled.map_err(|error| Broken::new(self.now, "store", format!("node {node}: {error}")))?;
+        self.carry_out(node, outputs)
+    }
+
+    /// Does what an engine asked for.
+    pub(crate) fn carry_out(&mut self, node: NodeId, outputs: Vec<Output>) -> Result<(), Broken> {
+        for output in outputs {
+            match output {
+                Output::Send { session, bytes, .. } => {
+                    self.totals.frames += 1;
+                    self.totals.bytes += bytes.len() as u64;
+                    self.transmit(node, session, bytes);
+                }
+                Output::Close { session, reason, .. } => {
+                    self.totals.note_close(&reason);
+                    if let Some((connection, side)) = self.network.by_session.get(&(node, session)).copied() {
+                        self.hang_up(connection, side, &reason);
+                    }
+                }
+                Output::Condition(_) => self.totals.conditions += 1,
+            }
+        }
+        self.settle_timers(node)
+    }
+
+    fn settle_timers(&mut self, node: NodeId) -> Result<(), Broken> {
+        let (now, run) = (self.now, self.nodes[node].run);
+        let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
+        let mut due = vec![];
+        if running.engine.wants_commit() && !running.commit_due {
+            running.commit_due = true;
+            due.push(Happening::Commit { node, run });
+        }
+        let wake = running.engine.next_timeout().map(|at| at.max(now + 1));
+        let sooner = wake.filter(|at| running.wake_at.is_none_or(|planned| *at < planned));
+        if sooner.is_some() {
+            running.wake_at = sooner;
+        }
+        for commit in due {
+            let at = now + self.random.within(COMMIT_MS);
+            self.schedule(at, commit);
+        }
+        if let Some(at) = sooner {
+            self.schedule(at, Happening::Wake { node, run });
+        }
+        Ok(())
+    }
+
+    fn transmit(&mut self, node: NodeId, session: SessionId, bytes: Vec<u8>) {
+        let Some((connection, side)) = self.network.by_session.get(&(node, session)).copied() else { return };
+        self.transmit_on(connection, side, bytes);
+    }
+
+    fn transmit_on(&mut self, connection: u64, side: usize, bytes: Vec<u8>) {
+        let (links, faults) = (&self.scenario.links, &self.scenario.faults);
+        let arrivals =
+            self.network.send(connection, side, bytes, links, faults, &mut self.random, self.now);
+        for Arrival { at_ms, to, bytes } in arrivals {
+            self.schedule(at_ms, Happening::Arrive { connection, to, bytes });
+        }
+    }
+
+    fn arrive(&mut self, connection: u64, to: usize, bytes: Vec<u8>) -> Result<(), Broken> {
+        let Some(end) = self.network.connections.get(&connection).map(|c| c.ends[to]) else { return Ok(()) };
+        if !end.open {
+            return Ok(());
+        }
+        self.note(1, end.node, &bytes);
+        self.feed(end.node, Input::Frame { session: end.session, bytes })
+    }
+
+    fn commit(&mut self, node: NodeId, run: u64) -> Result<(), Broken> {
+        if self.nodes[node].run != run {
+            return Ok(());
+        }
+        let now = self.now;
+        let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
+        running.commit_due = false;
+        let committed = running.replica.commit();
+        let committed = committed.map_err(|error| Broken::new(now, "commit", error.to_string()))?;
+        let chain = driftless_core::event::ChainId {
+            author: running.replica.author(),
+            boot: running.replica.boot(),
+        };
+        for (document, event) in std::mem::take(&mut running.written) {
+            let seq = running.replica.vector(&document.scope()).seq(&chain);
+            let at_ms = now;
+            self.acknowledged.push(Acknowledged { node, at_ms, document, event, chain, seq, exempt: false });
+        }
+        self.note(2, node, &committed.position.to_le_bytes());
+        self.feed(node, Input::Committed { changed: committed.scopes.into_iter().collect() })
+    }
+
+    /// Writes as a person or program at a node; false if the node may not or cannot.
+    pub(crate) fn write(&mut self, node: NodeId, write: Write) -> Result<bool, Broken> {
+        let (now, run) = (self.now, self.nodes[node].run);
+        let document = write.document.clone();
+        let Some(running) = &mut self.nodes[node].running else { return Ok(false) };
+        match running.replica.write(write) {
+            Ok(written) => {
+                running.written.extend(written.event.map(|event| (document, event)));
+                self.commit_soon(node, run);
+                self.totals.writes += 1;
+                Ok(true)
+            }
+            Err(WriteError::Forbidden(_) | WriteError::NotFound(_)) => Ok(false),
+            Err(error) => Err(Broken::new(now, "write", format!("node {node}: {error}"))),
+        }
+    }
+
+    pub(crate) fn commit_soon(&mut self, node: NodeId, run: u64) {
+        let Some(running) = &mut self.nodes[node].running else { return };
+        if !std::mem::replace(&mut running.commit_due, true) {
+            let at = self.now + self.random.within(COMMIT_MS);
+            self.schedule(at, Happening::Commit { node, run });
+        }
+    }
+
+    fn start(&mut self, node: NodeId) -> Result<(), Broken> {
+        if self.nodes[node].running.is_some() {
+            return Ok(());
+        }
+        let boot = Boot(self.random.bytes16());
+        self.note(3, node, &boot.0);
+        self.nodes[node].start(boot);
+        let run = self.nodes[node].run;
+        for uplink in 0..self.nodes[node].uplinks.len() {
+            let at = self.now + self.random.below(500);
+            self.schedule(at, Happening::Dial { node, uplink, run });
+        }
+        Ok(())
+    }
+
+    fn dial(&mut self, node: NodeId, uplink: usize, run: u64) -> Result<(), Broken> {
+        let place = &mut self.nodes[node].uplinks[uplink];
+        if place.connection.is_some() || place.targets.is_empty() {
+            return Ok(());
+        }
+        let target = place.targets[place.next % place.targets.len()];
+        if self.nodes[node].run != run || self.nodes[node].running.is_none() {
+            return Ok(());
+        }
+        let up = self.nodes[target].running.is_some() && self.network.reachable(node, target);
+        let cut = |node: &Node, peer: &Node| {
+            node.running.as_ref().is_some_and(|running| running.engine.is_cut(&peer.kind))
+        };
+        let known = self.nodes[target].author();
+        let connected = self.nodes[node].running.as_ref().is_some_and(|r| r.engine.is_connected(known));
+        if connected || !up || cut(&self.nodes[node], &self.nodes[target]) {
+            self.dial_later(node, uplink);
+            return Ok(());
+        }
+        let (links, faults) = (self.scenario.links.clone(), self.scenario.faults.clone());
+        let connection =
+            self.network.open([node, target], &links, &faults, &mut self.random, self.now);
+        self.nodes[node].uplinks[uplink].connection = Some(connection);
+        self.nodes[node].uplinks[uplink].attempts = 0;
+        self.totals.connections += 1;
+        let ends = self.network.connections[&connection].ends;
+        self.note(4, node, &(target as u64).to_le_bytes());
+        let peer = self.nodes[node].info(false);
+        self.feed(target, Input::Connected { session: ends[1].session, peer })?;
+        let peer = self.nodes[target].info(true);
+        // The acceptor may have refused at once.
+        match self.network.connections.get(&connection).is_some_and(|c| c.ends[0].open) {
+            true => self.feed(node, Input::Connected { session: ends[0].session, peer }),
+            false => Ok(()),
+        }
+    }
+
+    fn dial_later(&mut self, node: NodeId, uplink: usize) {
+        let place: &mut Uplink = &mut self.nodes[node].uplinks[uplink];
+        place.next += 1;
+        place.attempts = (place.attempts + 1).min(5);
+        let attempts = u64::from(place.attempts);
+        let run = self.nodes[node].run;
+        let at = self.now + self.random.within(BACKOFF_MS) * attempts;
+        self.schedule(at, Happening::Dial { node, uplink, run });
+    }
+
+    /// One end closes; the other hears of it after what was sent before.
+    fn hang_up(&mut self, connection: u64, side: usize, reason: &str) {
+        let node = self.network.connections.get(&connection).map(|c| c.ends[side].node);
+        let told = self.network.close(connection, side);
+        if let Some(node) = node {
+            self.redial(node, connection);
+        }
+        if let Some((other, after)) = told {
+            let reachable = node.is_some_and(|node| self.network.reachable(node, other.node));
+            let at = match reachable {
+                true => after.max(self.now) + 1,
+                false => self.now + self.scenario.links.idle_timeout_ms,
+            };
+            let reason = format!("closed by the peer: {reason}");
+            self.schedule(at, Happening::Lose { connection, side: 1 - side, reason });
+        }
+    }
+
+    fn lose(&mut self, connection: u64, side: usize, reason: String) -> Result<(), Broken> {
+        let Some(end) = self.network.connections.get(&connection).map(|c| c.ends[side]) else { return Ok(()) };
+        if !end.open {
+            return Ok(());
+        }
+        self.network.close(connection, side);
+        self.note(5, end.node, reason.as_bytes());
+        self.redial(end.node, connection);
+        self.feed(end.node, Input::Closed { session: end.session, reason })
+    }
+
+    fn redial(&mut self, node: NodeId, connection: u64) {
+        let uplink = self.nodes[node].uplinks.iter().position(|u| u.connection == Some(connection));
+        if let Some(uplink) = uplink {
+            self.nodes[node].uplinks[uplink].connection = None;
+            self.dial_later(node, uplink);
+        }
+    }
+
+    /// Both ends learn at about the same time that the connection is gone; what was on its way is lost.
+    pub(crate) fn break_connection(&mut self, connection: u64, reason: &str) -> Result<(), Broken> {
+        let first = self.random.below(2) as usize;
+        let later = self.now + self.random.below(3_000);
+        self.schedule(later, Happening::Lose { connection, side: 1 - first, reason: reason.to_owned() });
+        self.lose(connection, first, reason.to_owned())
+    }
+
+    /// A node loses power, and starts again later.
+    pub(crate) fn crash(&mut self, node: NodeId) {
+        self.note(6, node, &[]);
+        self.nodes[node].crash();
+        for (connection, side) in self.network.of(node) {
+            if let Some((_, _)) = self.network.close(connection, side) {
+                let at = self.now + self.random.below(self.scenario.links.idle_timeout_ms);
+                let reason = "idle timeout".to_owned();
+                self.schedule(at, Happening::Lose { connection, side: 1 - side, reason });
+            }
+        }
+        let at = self.now + self.random.within(DOWN_MS);
+        self.schedule(at, Happening::Start { node });
+    }
+
+    /// Separates the nodes of one side from all others.
+    pub(crate) fn partition(&mut self, id: u64, side: std::collections::BTreeSet<NodeId>) {
+        self.network.partitions.insert(id, side);
+        for connection in self.network.stall(self.now) {
+            let since = self.network.connections[&connection].stalled_since.unwrap_or(self.now);
+            let at = since + self.scenario.links.idle_timeout_ms;
+            self.schedule(at, Happening::GiveUp { connection, since });
+        }
+    }
+
+    pub(crate) fn heal(&mut self, partition: u64) -> Result<(), Broken> {
+        self.network.partitions.remove(&partition);
+        for (connection, side, bytes) in self.network.resume() {
+            self.transmit_on(connection, side, bytes);
+        }
+        Ok(())
+    }
+
+    /// Running nodes, with their replicas.
+    pub(crate) fn running(&self) -> impl Iterator<Item = (NodeId, &Node, &Running)> {
+        self.nodes
+            .iter()
+            .enumerate()
+            .filter_map(|(id, node)| node.running.as_ref().map(|running| (id, node, running)))
+    }
+
+    /// A running node that `wanted` accepts.
+    pub(crate) fn any_running(&mut self, wanted: impl Fn(&Node) -> bool) -> Option<NodeId> {
+        let candidates: Vec<NodeId> =
+            self.running().filter(|(_, node, _)| wanted(node)).map(|(id, ..)| id).collect();
+        self.random.pick(&candidates).copied()
+    }
+
+    /// The replica of a running node.
+    pub(crate) fn replica(&self, node: NodeId) -> Option<&Replica<MemoryStore>> {
+        self.nodes[node].running.as_ref().map(|running| &running.replica)
+    }
+
+    /// The simulated fleet's id.
+    pub(crate) fn fleet(&self) -> FleetId {
+        testing::fleet()
+    }
+
+    /// The clock that a node shows people.
+    pub(crate) fn clock(&self, node: NodeId) -> u64 {
+        (1_700_000_000_000 + self.now).saturating_add_signed(self.nodes[node].skew_ms)
+    }
+
+    /// Names a document of the simulated tenant.
+    pub(crate) fn document(kind: driftless_core::name::Kind, name: &str) -> Document {
+        Document::new(kind, workload::NAMESPACE, name).expect("the workload names documents well")
+    }
+}
