@@ -356,6 +356,7 @@ impl Engine {
             }
             Frame::Buckets(buckets) => self.buckets(id, &buckets, replica, out),
             Frame::Digests { bucket, scopes } => self.digests(id, bucket, scopes, replica, out),
+            Frame::Equal(buckets) => self.equal(id, &buckets),
             Frame::Interest { added, removed } => self.interest_changed(id, added, removed, replica, out),
             Frame::Announce(entries) => self.announced(id, entries),
         }

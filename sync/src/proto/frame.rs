@@ -76,6 +76,9 @@ pub enum Frame {
         /// Each scope of it with the start of its digest.
         scopes: Vec<(Scope, [u8; 8])>,
     },
+    /// The scopes of these buckets are held by the sender as the receiver described them, but for those
+    /// whose vector it has sent. One bit a bucket, lowest first.
+    Equal([u8; BUCKETS / 8]),
     /// The sender's interest changed.
     Interest {
         /// Scopes that it wants from now on, with the digest of what it has of them.
@@ -147,6 +150,7 @@ const TYPE_DIGESTS: u8 = 7;
 const TYPE_INTEREST: u8 = 8;
 const TYPE_ANNOUNCE: u8 = 9;
 const TYPE_BYE: u8 = 10;
+const TYPE_EQUAL: u8 = 11;
 const CHECK_BYTES: usize = 4;
 
 /// Length in bytes of the first frame in `bytes`, its prefix included, once the prefix is there.
@@ -198,6 +202,10 @@ pub(crate) fn encode(number: u64, frame: &Frame) -> Vec<u8> {
             body.byte(*bucket);
             encode_scopes(&mut body, scopes);
             TYPE_DIGESTS
+        }
+        Frame::Equal(buckets) => {
+            body.fixed(buckets);
+            TYPE_EQUAL
         }
         Frame::Interest { added, removed } => {
             encode_scopes(&mut body, added);
@@ -297,6 +305,7 @@ fn decode_body(code: u8, reader: &mut Reader<'_>, codec: &mut Codec) -> Result<F
             bucket: reader.byte("bucket")?,
             scopes: decode_scopes(reader, FRAME_SCOPES_MAX)?,
         },
+        TYPE_EQUAL => Frame::Equal(reader.fixed("equal buckets")?),
         TYPE_INTEREST => {
             let added = decode_scopes(reader, INTEREST_SCOPES_MAX)?;
             let count = reader.count(INTEREST_SCOPES_MAX, "scopes left")?;

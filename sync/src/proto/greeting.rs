@@ -156,6 +156,10 @@ impl Engine {
                 let dialled = self.sessions.get(&id).is_some_and(|session| session.peer.dialled);
                 if everything && dialled && *root != self.root_digest(replica) {
                     let buckets = bucket_digests(&all_digests(replica));
+                    let offered = self.own.clone();
+                    if let Some(session) = self.sessions.get_mut(&id) {
+                        session.offered = offered;
+                    }
                     self.send(id, &Frame::Buckets(buckets), Class::Control, out);
                 }
                 return Ok(());
@@ -188,6 +192,7 @@ impl Engine {
         let equal = short_digest(scope, replica).starts_with(digest);
         let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
         if equal {
+            session.offered.remove(scope);
             if session.is_hub() {
                 session.shown.insert(scope.clone(), own.clone());
             }
@@ -197,6 +202,7 @@ impl Engine {
         if session.awaiting.len() >= AWAITING_MAX {
             return Err(Violation::Limit { what: "differing scopes", max: AWAITING_MAX }.into());
         }
+        session.offered.remove(scope);
         session.awaiting.insert(scope.clone());
         session.told.insert(scope.clone());
         self.tell(id, scope, Ask::Reply, replica, out);
@@ -220,6 +226,7 @@ impl Engine {
         let after = replica.start_for(scope, &vector)?;
         let own = self.own_vector(scope, replica);
         let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
+        session.offered.remove(scope);
         let told = session.told.remove(scope);
         if ask == Ask::Restart {
             let Some(left) = session.restarts_left.checked_sub(1) else {
@@ -279,7 +286,22 @@ impl Engine {
         self.both_want_all(id, "buckets")?;
         let digests = all_digests(replica);
         let ours = bucket_digests(&digests);
-        for bucket in (0..BUCKETS).filter(|bucket| ours[*bucket] != theirs[*bucket]) {
+        let mut equal = [0; BUCKETS / 8];
+        for (scope, _) in &digests {
+            let bucket = bucket_of(scope);
+            let own = self.own_vector(scope, replica);
+            let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
+            if ours[bucket] == theirs[bucket] {
+                session.equal(scope, &own);
+            } else {
+                session.offered.insert(scope.clone(), own);
+            }
+        }
+        for bucket in 0..BUCKETS {
+            if ours[bucket] == theirs[bucket] {
+                equal[bucket / 8] |= 1 << (bucket % 8);
+                continue;
+            }
             let scopes = digests
                 .iter()
                 .filter(|(scope, _)| bucket_of(scope) == bucket)
@@ -287,6 +309,25 @@ impl Engine {
                 .collect();
             let bucket = bucket as u8;
             self.send(id, &Frame::Digests { bucket, scopes }, Class::Control, out);
+        }
+        self.send(id, &Frame::Equal(equal), Class::Control, out);
+        Ok(())
+    }
+
+    /// Takes what the peer found equal of the buckets that were described to it.
+    pub(crate) fn equal(&mut self, id: SessionId, buckets: &[u8; BUCKETS / 8]) -> Result<(), Fault> {
+        self.both_want_all(id, "equal buckets")?;
+        let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
+        let is_equal = |scope: &Scope| {
+            let bucket = bucket_of(scope);
+            buckets[bucket / 8] & (1 << (bucket % 8)) != 0
+        };
+        for (scope, vector) in std::mem::take(&mut session.offered) {
+            if is_equal(&scope) {
+                session.equal(&scope, &vector);
+            } else if !session.peer.dialled {
+                session.offered.insert(scope, vector);
+            }
         }
         Ok(())
     }
@@ -312,6 +353,9 @@ impl Engine {
         for (scope, digest) in &scopes {
             self.compare_scope(id, scope, digest, replica, out)?;
         }
+        let mut equal = [0; BUCKETS / 8];
+        equal[usize::from(bucket) / 8] |= 1 << (bucket % 8);
+        self.send(id, &Frame::Equal(equal), Class::Control, out);
         Ok(())
     }
 

@@ -97,6 +97,8 @@ pub(crate) struct Session {
     pub(crate) awaiting: BTreeSet<Scope>,
     /// Scopes of which the own vector was sent in this comparison.
     pub(crate) told: BTreeSet<Scope>,
+    /// What was held when digests of buckets were sent, until the peer says which of it is equal.
+    pub(crate) offered: BTreeMap<Scope, Arc<Vector>>,
     /// Scopes that were shared and no longer are; what is still on its way of them is ignored.
     pub(crate) left: BTreeSet<Scope>,
     pub(crate) pending: BTreeMap<Scope, Cursor>,
@@ -134,6 +136,7 @@ impl Session {
             known: BTreeMap::new(),
             awaiting: BTreeSet::new(),
             told: BTreeSet::new(),
+            offered: BTreeMap::new(),
             left: BTreeSet::new(),
             pending: BTreeMap::new(),
             in_flight: VecDeque::new(),
@@ -218,6 +221,19 @@ impl Session {
         self.awaiting.remove(scope);
         self.fetch.remove(scope);
         self.known.insert(scope.clone(), Known { acked: vector.clone(), held: vector });
+    }
+
+    /// Notes that the peer held a scope as this node did when it had `vector`. Where nothing was noted
+    /// of the scope since, that is what [`Session::known`] assumes anyway.
+    pub(crate) fn equal(&mut self, scope: &Scope, vector: &Arc<Vector>) {
+        if let Some(known) = self.known.get_mut(scope) {
+            Arc::make_mut(&mut known.acked).join(vector);
+            Arc::make_mut(&mut known.held).join(vector);
+            known.share(Some(vector));
+        }
+        if let Some(shown) = self.shown.get_mut(scope) {
+            Arc::make_mut(shown).join(vector);
+        }
     }
 
     /// Has a scope sent from a place in the log; an earlier place wins.

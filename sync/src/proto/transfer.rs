@@ -120,18 +120,17 @@ impl Engine {
         let hub = self.config.local.kind.is_hub();
         for id in interested {
             let Some(session) = self.sessions.get_mut(&id) else { continue };
-            if session.awaiting.contains(scope) {
-                // The peer's vector will say where to begin.
-                continue;
-            }
-            session.known(scope, Some(&known_before)).share(Some(&own));
-            session.send_from(scope, before, 0);
             if hub && session.is_hub() {
                 session.shown.entry(scope.clone()).or_insert_with(|| known_before.clone());
                 session.announce.insert(scope.clone());
                 session.announce_at_ms.get_or_insert(announce_at_ms);
             }
-            self.ready.insert(id);
+            // The vector of a peer that is being compared will say where to begin.
+            if !session.awaiting.contains(scope) {
+                session.known(scope, Some(&known_before)).share(Some(&own));
+                session.send_from(scope, before, 0);
+                self.ready.insert(id);
+            }
         }
     }
 
@@ -297,7 +296,8 @@ impl Engine {
                 }
                 let Some(own) = self.own.get(&scope) else { continue };
                 let before = session.shown.insert(scope.clone(), own.clone()).unwrap_or_default();
-                let news: Vector = own.iter().filter(|(chain, head)| !before.covers(chain, head.seq)).collect();
+                let news: Vector =
+                    own.iter().filter(|(chain, head)| !before.covers(chain, head.seq)).collect();
                 if news.is_empty() {
                     continue;
                 }

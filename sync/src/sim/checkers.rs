@@ -127,17 +127,24 @@ fn log_is_causal(
     replica: &Replica<MemoryStore>,
     scope: &Scope,
 ) -> Result<(), Broken> {
-    let broken = |detail: String| Broken::new(world.elapsed_ms(), "causality", format!("node {id}, {scope}: {detail}"));
+    let broken = |detail: String| {
+        Broken::new(world.elapsed_ms(), "causality", format!("node {id}, {scope}: {detail}"))
+    };
     let mut seen: BTreeSet<EventId> = BTreeSet::new();
     let mut places: BTreeMap<ChainId, u64> = BTreeMap::new();
     let mut after = 0;
     loop {
         let read = replica.log(scope, after, 1 << 20).map_err(|error| broken(error.to_string()))?;
         for entry in &read.entries {
-            let record = Record::decode(world.fleet(), &entry.bytes).map_err(|error| broken(error.to_string()))?;
+            let record =
+                Record::decode(world.fleet(), &entry.bytes).map_err(|error| broken(error.to_string()))?;
             let place = places.entry(record.chain()).or_default();
             if record.first_seq() > *place + 1 {
-                return Err(broken(format!("{:?} jumps from {place} to {}", record.chain(), record.first_seq())));
+                return Err(broken(format!(
+                    "{:?} jumps from {place} to {}",
+                    record.chain(),
+                    record.first_seq()
+                )));
             }
             *place = record.last().seq.max(*place);
             let Record::Group(group) = record else { continue };
@@ -198,7 +205,10 @@ pub(crate) fn status(world: &World) -> Result<(), Broken> {
     for (id, _, running) in world.running() {
         for peer in running.engine.peers().iter().filter(|peer| peer.session.is_some()) {
             if peer.state != PeerState::InSync || peer.lag_events != 0 {
-                let detail = format!("node {id} says of {}: {:?}, behind by {}", peer.peer.kind, peer.state, peer.lag_events);
+                let detail = format!(
+                    "node {id} says of {}: {:?}, behind by {}",
+                    peer.peer.kind, peer.state, peer.lag_events
+                );
                 return Err(Broken::new(world.elapsed_ms(), "status", detail));
             }
         }
@@ -210,7 +220,8 @@ pub(crate) fn status(world: &World) -> Result<(), Broken> {
 pub(crate) fn idle_work(world: &World, before: &BTreeMap<NodeId, (u64, u64)>) -> Result<(), Broken> {
     for (id, spent) in work_so_far(world) {
         if before.get(&id).is_some_and(|before| *before != spent) {
-            let detail = format!("node {id} went from {:?} to {spent:?} (frames, bytes read)", before.get(&id));
+            let detail =
+                format!("node {id} went from {:?} to {spent:?} (frames, bytes read)", before.get(&id));
             return Err(Broken::new(world.elapsed_ms(), "idle work", detail));
         }
     }

@@ -103,8 +103,7 @@ impl Node {
         config.limits.sessions_max = 100_000;
         let engine = Engine::new(config);
         self.run += 1;
-        self.running =
-            Some(Running { replica, engine, wake_at: None, commit_due: false, written: vec![] });
+        self.running = Some(Running { replica, engine, wake_at: None, commit_due: false, written: vec![] });
     }
 
     /// Loses power: what was not flushed is gone.

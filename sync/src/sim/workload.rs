@@ -181,7 +181,8 @@ fn report(world: &mut World) -> Result<(), Broken> {
     let number = world.totals.writes;
     let (document, change) = match world.random.below(4) {
         0 => {
-            let resource = json!({"status": {"active": format!("v{number}"), "conditions": [{"type": "Ready"}]}});
+            let resource =
+                json!({"status": {"active": format!("v{number}"), "conditions": [{"type": "Ready"}]}});
             put(DocumentKind::SiteStatus, &site, resource)
         }
         1 => {
@@ -192,7 +193,8 @@ fn report(world: &mut World) -> Result<(), Broken> {
         }
         _ => {
             let name = format!("{site}.m{}", world.random.below(MACHINES));
-            let spec = json!({"capacity": {"cpu": 4 + number % 3}, "versions": {"kernel": format!("6.{number}")}});
+            let spec =
+                json!({"capacity": {"cpu": 4 + number % 3}, "versions": {"kernel": format!("6.{number}")}});
             put(DocumentKind::Machine, &name, json!({"spec": spec}))
         }
     };

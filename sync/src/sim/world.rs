@@ -31,19 +31,48 @@ const DOWN_MS: std::ops::Range<u64> = 100..8_000;
 /// Something that will happen.
 #[derive(Debug)]
 pub(crate) enum Happening {
-    Arrive { connection: u64, to: usize, bytes: Vec<u8> },
-    Commit { node: NodeId, run: u64 },
-    Wake { node: NodeId, run: u64 },
-    Dial { node: NodeId, uplink: usize, run: u64 },
+    Arrive {
+        connection: u64,
+        to: usize,
+        bytes: Vec<u8>,
+    },
+    Commit {
+        node: NodeId,
+        run: u64,
+    },
+    Wake {
+        node: NodeId,
+        run: u64,
+    },
+    Dial {
+        node: NodeId,
+        uplink: usize,
+        run: u64,
+    },
     /// An end learns that its connection is over.
-    Lose { connection: u64, side: usize, reason: String },
+    Lose {
+        connection: u64,
+        side: usize,
+        reason: String,
+    },
     /// A connection that stalled in a partition is given up unless it resumed.
-    GiveUp { connection: u64, since: u64 },
-    Start { node: NodeId },
+    GiveUp {
+        connection: u64,
+        since: u64,
+    },
+    Start {
+        node: NodeId,
+    },
     Work(workload::Kind),
     Fault(super::faults::Kind),
-    Heal { partition: u64 },
-    HealCut { node: NodeId, run: u64, target: CutTarget },
+    Heal {
+        partition: u64,
+    },
+    HealCut {
+        node: NodeId,
+        run: u64,
+        target: CutTarget,
+    },
 }
 
 /// A fleet in virtual time.
@@ -233,8 +262,7 @@ impl World {
 
     fn transmit_on(&mut self, connection: u64, side: usize, bytes: Vec<u8>) {
         let (links, faults) = (&self.scenario.links, &self.scenario.faults);
-        let arrivals =
-            self.network.send(connection, side, bytes, links, faults, &mut self.random, self.now);
+        let arrivals = self.network.send(connection, side, bytes, links, faults, &mut self.random, self.now);
         for Arrival { at_ms, to, bytes } in arrivals {
             self.schedule(at_ms, Happening::Arrive { connection, to, bytes });
         }
@@ -258,10 +286,8 @@ impl World {
         running.commit_due = false;
         let committed = running.replica.commit();
         let committed = committed.map_err(|error| Broken::new(now, "commit", error.to_string()))?;
-        let chain = driftless_core::event::ChainId {
-            author: running.replica.author(),
-            boot: running.replica.boot(),
-        };
+        let chain =
+            driftless_core::event::ChainId { author: running.replica.author(), boot: running.replica.boot() };
         for (document, event) in std::mem::take(&mut running.written) {
             let seq = running.replica.vector(&document.scope()).seq(&chain);
             let at_ms = now;
@@ -331,8 +357,7 @@ impl World {
             return Ok(());
         }
         let (links, faults) = (self.scenario.links.clone(), self.scenario.faults.clone());
-        let connection =
-            self.network.open([node, target], &links, &faults, &mut self.random, self.now);
+        let connection = self.network.open([node, target], &links, &faults, &mut self.random, self.now);
         self.nodes[node].uplinks[uplink].connection = Some(connection);
         self.nodes[node].uplinks[uplink].attempts = 0;
         self.totals.connections += 1;
@@ -377,7 +402,9 @@ impl World {
     }
 
     fn lose(&mut self, connection: u64, side: usize, reason: String) -> Result<(), Broken> {
-        let Some(end) = self.network.connections.get(&connection).map(|c| c.ends[side]) else { return Ok(()) };
+        let Some(end) = self.network.connections.get(&connection).map(|c| c.ends[side]) else {
+            return Ok(());
+        };
         if !end.open {
             return Ok(());
         }

@@ -44,6 +44,7 @@ fn frames() -> Vec<Frame> {
         Frame::Ack { through: 300, incomplete: vec![2, 299] },
         Frame::Buckets(vec![[1; 8]; BUCKETS]),
         Frame::Digests { bucket: 7, scopes: vec![(scope("sites/acme/s"), [4; 8])] },
+        Frame::Equal([0xa5; BUCKETS / 8]),
         Frame::Interest { added: vec![(scope("catalog/acme/pos"), [5; 16])], removed: vec![scope("fleet")] },
         Frame::Announce(vec![(scope("fleet"), vector())]),
         Frame::Bye { code: 7, reason: "cut by operator".into() },
@@ -120,14 +121,14 @@ fn farewells_are_cut_to_size() {
 proptest! {
     /// Whatever arrives, decoding ends with a frame or an error.
     #[test]
-    fn arbitrary_bodies_do_no_harm(code in 0u8..12, body in proptest::collection::vec(any::<u8>(), 0..600)) {
+    fn arbitrary_bodies_do_no_harm(code in 0u8..13, body in proptest::collection::vec(any::<u8>(), 0..600)) {
         let _ = decode(&envelope(0, code, &body), &mut Codec::default());
     }
 
     /// The same for frames that were right but for a few bytes.
     #[test]
     fn nearly_right_bodies_do_no_harm(
-        which in 0usize..11,
+        which in 0usize..12,
         edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
     ) {
         let bytes = encode(0, &frames()[which]);
