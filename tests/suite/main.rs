@@ -1,1 +1,2 @@
 //! One binary for all tests across crates.
+mod simulation;

@@ -58,6 +58,8 @@ pub struct Limits {
     pub sessions_max: usize,
     /// Most bytes of events on their way to one peer without an acknowledgement, give or take a frame.
     pub window_bytes: usize,
+    /// Most frames of events on their way to one peer without an acknowledgement.
+    pub window_frames: usize,
     /// About as many bytes of log are read for one frame.
     pub chunk_bytes: usize,
     /// Most bytes of log that one call of [`Engine::handle`] reads for sending.
@@ -81,6 +83,7 @@ impl Default for Limits {
         Self {
             sessions_max: 12_000,
             window_bytes: 256 << 10,
+            window_frames: 128,
             chunk_bytes: 64 << 10,
             work_bytes_max: 4 << 20,
             greeting_ms: 10_000,
@@ -301,6 +304,9 @@ impl Engine {
         } else {
             self.is_cut(&peer.kind).then_some(Reason::Cut)
         };
+        if self.sessions.is_empty() {
+            self.sweep_at_ms = self.now_ms + SWEEP_MS;
+        }
         let dialled = peer.dialled;
         let deadline_ms = self.now_ms + self.config.limits.greeting_ms;
         let session = Session::new(peer, self.now_ms, deadline_ms, self.config.limits.restarts_per_minute);
@@ -355,7 +361,7 @@ impl Engine {
                 Ok(())
             }
             Frame::Buckets(buckets) => self.buckets(id, &buckets, replica, out),
-            Frame::Digests { bucket, scopes } => self.digests(id, bucket, scopes, replica, out),
+            Frame::Digests { buckets, scopes } => self.digests(id, buckets, scopes, replica, out),
             Frame::Equal(buckets) => self.equal(id, &buckets),
             Frame::Interest { added, removed } => self.interest_changed(id, added, removed, replica, out),
             Frame::Announce(entries) => self.announced(id, entries),
@@ -523,3 +529,6 @@ impl From<DecodeError> for Fault {
         Violation::Malformed(error).into()
     }
 }
+
+#[cfg(test)]
+mod tests;

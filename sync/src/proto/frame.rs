@@ -69,11 +69,11 @@ pub enum Frame {
     },
     /// Digests over all scopes that fall into each bucket.
     Buckets(Vec<[u8; 8]>),
-    /// The scopes of one bucket.
+    /// The scopes of some buckets.
     Digests {
-        /// The bucket.
-        bucket: u8,
-        /// Each scope of it with the start of its digest.
+        /// The buckets, one bit each, lowest first.
+        buckets: [u8; BUCKETS / 8],
+        /// Each scope of them with the start of its digest.
         scopes: Vec<(Scope, [u8; 8])>,
     },
     /// The scopes of these buckets are held by the sender as the receiver described them, but for those
@@ -198,8 +198,8 @@ pub(crate) fn encode(number: u64, frame: &Frame) -> Vec<u8> {
             buckets.iter().for_each(|digest| body.fixed(digest));
             TYPE_BUCKETS
         }
-        Frame::Digests { bucket, scopes } => {
-            body.byte(*bucket);
+        Frame::Digests { buckets, scopes } => {
+            body.fixed(buckets);
             encode_scopes(&mut body, scopes);
             TYPE_DIGESTS
         }
@@ -302,7 +302,7 @@ fn decode_body(code: u8, reader: &mut Reader<'_>, codec: &mut Codec) -> Result<F
             Frame::Buckets(buckets)
         }
         TYPE_DIGESTS => Frame::Digests {
-            bucket: reader.byte("bucket")?,
+            buckets: reader.fixed("buckets")?,
             scopes: decode_scopes(reader, FRAME_SCOPES_MAX)?,
         },
         TYPE_EQUAL => Frame::Equal(reader.fixed("equal buckets")?),

@@ -19,8 +19,13 @@ use super::reason::{Reason, Violation};
 use super::session::{Phase, Session, SessionId};
 use super::status::Condition;
 
-/// Most scopes of one session that may wait for the peer's vector.
-const AWAITING_MAX: usize = 65_536;
+/// Most scopes of one session that may differ.
+const DIFFERING_MAX: usize = 65_536;
+/// Most vectors of one session that are asked for at a time.
+const AWAITING_MAX: usize = 64;
+/// Bytes of a frame of scopes' digests, about, and of one scope in it.
+const DIGESTS_BYTES: usize = 48 << 10;
+const SCOPE_BYTES: usize = 40;
 
 impl Engine {
     /// Sends `Hello`; the acceptor knows what the dialler listed and answers for that.
@@ -199,14 +204,25 @@ impl Engine {
             session.settle(scope, own);
             return Ok(());
         }
-        if session.awaiting.len() >= AWAITING_MAX {
-            return Err(Violation::Limit { what: "differing scopes", max: AWAITING_MAX }.into());
+        if session.differing.len() >= DIFFERING_MAX {
+            return Err(Violation::Limit { what: "differing scopes", max: DIFFERING_MAX }.into());
         }
         session.offered.remove(scope);
-        session.awaiting.insert(scope.clone());
-        session.told.insert(scope.clone());
-        self.tell(id, scope, Ask::Reply, replica, out);
+        session.differing.insert(scope.clone());
+        self.ask_for_vectors(id, replica, out);
         Ok(())
+    }
+
+    /// Exchanges vectors of scopes that differ, a few at a time.
+    fn ask_for_vectors<S: Store>(&mut self, id: SessionId, replica: &Replica<S>, out: &mut Vec<Output>) {
+        while let Some(session) = self.sessions.get_mut(&id)
+            && session.awaiting.len() < AWAITING_MAX
+            && let Some(scope) = session.differing.pop_first()
+        {
+            session.awaiting.insert(scope.clone());
+            session.told.insert(scope.clone());
+            self.tell(id, &scope, Ask::Reply, replica, out);
+        }
     }
 
     /// Takes the peer's vector of a scope: the one place where what a peer lacks is decided.
@@ -247,6 +263,7 @@ impl Engine {
             Ask::Reply if !told => self.tell(id, scope, Ask::Nothing, replica, out),
             Ask::Reply | Ask::Nothing => {}
         }
+        self.ask_for_vectors(id, replica, out);
         Ok(())
     }
 
@@ -297,19 +314,25 @@ impl Engine {
                 session.offered.insert(scope.clone(), own);
             }
         }
+        let (mut buckets, mut scopes, mut bytes) = ([0; BUCKETS / 8], vec![], 0);
         for bucket in 0..BUCKETS {
+            let bit = 1 << (bucket % 8);
             if ours[bucket] == theirs[bucket] {
-                equal[bucket / 8] |= 1 << (bucket % 8);
+                equal[bucket / 8] |= bit;
                 continue;
             }
-            let scopes = digests
-                .iter()
-                .filter(|(scope, _)| bucket_of(scope) == bucket)
-                .map(|(scope, digest)| (scope.clone(), first_bytes(digest)))
-                .collect();
-            let bucket = bucket as u8;
-            self.send(id, &Frame::Digests { bucket, scopes }, Class::Control, out);
+            buckets[bucket / 8] |= bit;
+            for (scope, digest) in digests.iter().filter(|(scope, _)| bucket_of(scope) == bucket) {
+                bytes += SCOPE_BYTES;
+                scopes.push((scope.clone(), first_bytes(digest)));
+            }
+            if bytes >= DIGESTS_BYTES {
+                let frame = Frame::Digests { buckets, scopes: std::mem::take(&mut scopes) };
+                self.send(id, &frame, Class::Control, out);
+                (buckets, bytes) = ([0; BUCKETS / 8], 0);
+            }
         }
+        self.send(id, &Frame::Digests { buckets, scopes }, Class::Control, out);
         self.send(id, &Frame::Equal(equal), Class::Control, out);
         Ok(())
     }
@@ -318,12 +341,8 @@ impl Engine {
     pub(crate) fn equal(&mut self, id: SessionId, buckets: &[u8; BUCKETS / 8]) -> Result<(), Fault> {
         self.both_want_all(id, "equal buckets")?;
         let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
-        let is_equal = |scope: &Scope| {
-            let bucket = bucket_of(scope);
-            buckets[bucket / 8] & (1 << (bucket % 8)) != 0
-        };
         for (scope, vector) in std::mem::take(&mut session.offered) {
-            if is_equal(&scope) {
+            if is_among(&scope, buckets) {
                 session.equal(&scope, &vector);
             } else if !session.peer.dialled {
                 session.offered.insert(scope, vector);
@@ -335,27 +354,25 @@ impl Engine {
     pub(crate) fn digests<S: Store>(
         &mut self,
         id: SessionId,
-        bucket: u8,
+        buckets: [u8; BUCKETS / 8],
         theirs: Vec<(Scope, [u8; 8])>,
         replica: &Replica<S>,
         out: &mut Vec<Output>,
     ) -> Result<(), Fault> {
         self.both_want_all(id, "digests")?;
-        if let Some((scope, _)) = theirs.iter().find(|(scope, _)| bucket_of(scope) != usize::from(bucket)) {
+        if let Some((scope, _)) = theirs.iter().find(|(scope, _)| !is_among(scope, &buckets)) {
             return Err(Violation::Scope(scope.clone()).into());
         }
         let mut scopes: BTreeMap<Scope, [u8; 8]> = replica
             .scopes()
-            .filter(|scope| bucket_of(scope) == usize::from(bucket))
+            .filter(|scope| is_among(scope, &buckets))
             .map(|scope| (scope.clone(), [0; 8]))
             .collect();
         scopes.extend(theirs);
         for (scope, digest) in &scopes {
             self.compare_scope(id, scope, digest, replica, out)?;
         }
-        let mut equal = [0; BUCKETS / 8];
-        equal[usize::from(bucket) / 8] |= 1 << (bucket % 8);
-        self.send(id, &Frame::Equal(equal), Class::Control, out);
+        self.send(id, &Frame::Equal(buckets), Class::Control, out);
         Ok(())
     }
 
@@ -518,6 +535,11 @@ fn bucket_digests(digests: &[(Scope, [u8; 32])]) -> Vec<[u8; 8]> {
 
 fn bucket_of(scope: &Scope) -> usize {
     usize::from(blake3::hash(scope.to_string().as_bytes()).as_bytes()[0])
+}
+
+fn is_among(scope: &Scope, buckets: &[u8; BUCKETS / 8]) -> bool {
+    let bucket = bucket_of(scope);
+    buckets[bucket / 8] & (1 << (bucket % 8)) != 0
 }
 
 fn first_bytes<const N: usize>(bytes: &[u8; 32]) -> [u8; N] {

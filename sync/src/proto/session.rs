@@ -57,13 +57,16 @@ pub(crate) struct Cursor {
     pub(crate) all_until: u64,
 }
 
+/// The last place of each of some records.
+pub(crate) type Places = Arc<[(ChainId, u64)]>;
+
 /// A frame of events that is not acknowledged yet.
 #[derive(Debug)]
 pub(crate) struct InFlight {
     pub(crate) number: u64,
     pub(crate) bytes: usize,
-    pub(crate) scope: Scope,
-    pub(crate) heads: Arc<[(ChainId, u64)]>,
+    /// The last place of each record.
+    pub(crate) heads: Vec<(Scope, Places)>,
 }
 
 /// A request to start a scope anew.
@@ -95,6 +98,8 @@ pub(crate) struct Session {
     pub(crate) known: BTreeMap<Scope, Known>,
     /// Scopes of which the peer's vector was asked for and has not come.
     pub(crate) awaiting: BTreeSet<Scope>,
+    /// Scopes that differ and whose turn to be compared has not come.
+    pub(crate) differing: BTreeSet<Scope>,
     /// Scopes of which the own vector was sent in this comparison.
     pub(crate) told: BTreeSet<Scope>,
     /// What was held when digests of buckets were sent, until the peer says which of it is equal.
@@ -135,6 +140,7 @@ impl Session {
             owed_since_ms: now_ms,
             known: BTreeMap::new(),
             awaiting: BTreeSet::new(),
+            differing: BTreeSet::new(),
             told: BTreeSet::new(),
             offered: BTreeMap::new(),
             left: BTreeSet::new(),
@@ -151,6 +157,11 @@ impl Session {
             announce_at_ms: None,
             fetch: BTreeMap::new(),
         }
+    }
+
+    /// Whether a scope is known to differ and the peer's vector has not come.
+    pub(crate) fn is_comparing(&self, scope: &Scope) -> bool {
+        self.awaiting.contains(scope) || self.differing.contains(scope)
     }
 
     /// Whether an answer of the peer is due.
@@ -184,7 +195,7 @@ impl Session {
     /// What is known of the peer's part of a scope. If nothing was said of it, the scope was equal when
     /// sessions were compared, and `own` is what was held since.
     pub(crate) fn known(&mut self, scope: &Scope, own: Option<&Arc<Vector>>) -> &mut Known {
-        let equal = if self.awaiting.contains(scope) { None } else { own };
+        let equal = if self.is_comparing(scope) { None } else { own };
         let equal = || equal.cloned().unwrap_or_default();
         self.known.entry(scope.clone()).or_insert_with(|| Known { acked: equal(), held: equal() })
     }
@@ -219,6 +230,7 @@ impl Session {
     /// Takes the peer's own statement of what it durably holds; more may be on its way.
     pub(crate) fn settle(&mut self, scope: &Scope, vector: Arc<Vector>) {
         self.awaiting.remove(scope);
+        self.differing.remove(scope);
         self.fetch.remove(scope);
         self.known.insert(scope.clone(), Known { acked: vector.clone(), held: vector });
     }
@@ -259,14 +271,16 @@ impl Session {
             if incomplete.contains(&frame.number) {
                 continue;
             }
-            let Some(known) = self.known.get_mut(&frame.scope) else { continue };
-            for (chain, seq) in frame.heads.iter() {
-                if !known.acked.covers(chain, *seq) {
-                    let head = Head { seq: *seq, id: EventId::default() };
-                    Arc::make_mut(&mut known.acked).advance(*chain, head);
+            for (scope, heads) in frame.heads {
+                let Some(known) = self.known.get_mut(&scope) else { continue };
+                for (chain, seq) in heads.iter() {
+                    if !known.acked.covers(chain, *seq) {
+                        let head = Head { seq: *seq, id: EventId::default() };
+                        Arc::make_mut(&mut known.acked).advance(*chain, head);
+                    }
                 }
+                known.share(own.get(&scope));
             }
-            known.share(own.get(&frame.scope));
         }
         Ok(())
     }
@@ -289,6 +303,7 @@ impl Session {
     pub(crate) fn leave(&mut self, scope: &Scope) {
         self.known.remove(scope);
         self.awaiting.remove(scope);
+        self.differing.remove(scope);
         self.told.remove(scope);
         self.pending.remove(scope);
         self.wanted.remove(scope);

@@ -195,13 +195,14 @@ impl Engine {
         }
         let Some(known) = session.known.get(scope) else { return Delivery::Comparing };
         let in_flight = |frame: &super::session::InFlight| {
-            frame.scope == *scope && frame.heads.iter().any(|(c, last)| c == chain && *last >= seq)
+            let heads = frame.heads.iter().filter(|(sent, _)| sent == scope);
+            heads.flat_map(|(_, heads)| heads.iter()).any(|(c, last)| c == chain && *last >= seq)
         };
         if known.acked.covers(chain, seq) {
             Delivery::Durable
         } else if session.in_flight.iter().any(in_flight) {
             Delivery::InFlight
-        } else if session.awaiting.contains(scope) {
+        } else if session.is_comparing(scope) {
             Delivery::Comparing
         } else {
             let own = self.own.get(scope);
@@ -277,7 +278,7 @@ impl Engine {
         let state = match session.phase {
             Phase::Greeting { .. } => PeerState::Greeting,
             Phase::Live { .. } if !session.awaiting.is_empty() => {
-                PeerState::Comparing { scopes: session.awaiting.len() }
+                PeerState::Comparing { scopes: session.awaiting.len() + session.differing.len() }
             }
             Phase::Live { .. } if !session.pending.is_empty() || !session.in_flight.is_empty() => {
                 PeerState::Sending

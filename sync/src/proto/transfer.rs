@@ -15,13 +15,18 @@ use driftless_core::replica::{MergeError, Replica, Want};
 use driftless_core::store::{Store, StoreError};
 use driftless_core::vector::Vector;
 
-use super::codec::{EVENTS_BYTES_MAX, EventsBody};
+use super::codec::{Codec, EVENTS_BYTES_MAX, EventsBody};
 use super::engine::{Engine, Fault, Output};
 use super::frame::{self, Ask, Frame, INCOMPLETE_MAX};
 use super::interest::Class;
 use super::reason::Violation;
-use super::session::{Cursor, InFlight, SessionId};
+use super::session::{Cursor, InFlight, Places, SessionId};
+use super::status::Counters;
 
+/// Most scopes of which one frame carries events.
+const FRAME_PARTS_MAX: usize = 256;
+/// What a read costs at least, in bytes.
+const READ_BYTES_MIN: usize = 256;
 /// Bytes of a frame of announcements, about.
 const ANNOUNCE_BYTES: usize = 64 << 10;
 /// Bytes of an announced chain, about.
@@ -126,7 +131,7 @@ impl Engine {
                 session.announce_at_ms.get_or_insert(announce_at_ms);
             }
             // The vector of a peer that is being compared will say where to begin.
-            if !session.awaiting.contains(scope) {
+            if !session.is_comparing(scope) {
                 session.known(scope, Some(&known_before)).share(Some(&own));
                 session.send_from(scope, before, 0);
                 self.ready.insert(id);
@@ -200,44 +205,64 @@ impl Engine {
     ) -> Result<Option<usize>, StoreError> {
         let limits = self.config.limits;
         let Some(session) = self.sessions.get_mut(&id) else { return Ok(None) };
-        if session.in_flight_bytes >= limits.window_bytes {
+        let full =
+            session.in_flight_bytes >= limits.window_bytes || session.in_flight.len() >= limits.window_frames;
+        if full || session.pending.is_empty() {
             return Ok(None);
         }
-        let Some((scope, cursor)) = session.pending.first_key_value() else { return Ok(None) };
-        let (scope, cursor) = (scope.clone(), *cursor);
-        let read = reads.read(&scope, cursor.after, limits.chunk_bytes, replica, &mut self.counters)?;
-        let end = read.log.end;
-        let cost = read.bytes.max(256);
-        let held = session.known.get(&scope).map(|known| known.held.clone()).unwrap_or_default();
-        let via = if session.is_hub() { self.via_hubs.get(&scope) } else { None };
-        let chosen = choose(&read.log.entries, &held, via, cursor);
-        match end {
-            true => session.pending.remove(&scope),
-            false => session.pending.insert(scope.clone(), Cursor { after: read.log.next, ..cursor }),
-        };
-        if chosen.is_empty() {
-            return Ok(Some(cost));
+        let (mut parts, mut bytes, mut cost) = (vec![], 0, 0);
+        while bytes < limits.chunk_bytes && cost < limits.work_bytes_max && parts.len() < FRAME_PARTS_MAX {
+            let Some((scope, cursor)) = session.pending.first_key_value() else { break };
+            let (scope, cursor) = (scope.clone(), *cursor);
+            let read = reads.read(&scope, cursor.after, limits.chunk_bytes, replica, &mut self.counters)?;
+            if bytes + read.bytes > EVENTS_BYTES_MAX / 2 && !parts.is_empty() {
+                break;
+            }
+            cost += read.bytes.max(READ_BYTES_MIN);
+            let held = session.known.get(&scope).map(|known| known.held.clone()).unwrap_or_default();
+            let via = if session.is_hub() { self.via_hubs.get(&scope) } else { None };
+            let chosen = choose(&read.log.entries, &held, via, cursor);
+            match read.log.end {
+                true => session.pending.remove(&scope),
+                false => session.pending.insert(scope.clone(), Cursor { after: read.log.next, ..cursor }),
+            };
+            if !chosen.is_empty() {
+                bytes += chosen.iter().map(|entry| entry.bytes.len()).sum::<usize>();
+                let whole = chosen.len() == read.log.entries.len();
+                let entries = chosen.into_iter().cloned().collect();
+                parts.push(Part { scope, after: cursor.after, entries, whole });
+            }
         }
-        let body = match chosen.len() == read.log.entries.len() {
-            true => read
-                .body
-                .get_or_insert_with(|| self.codec.encode(read.log.entries.iter().map(|entry| &*entry.bytes))),
-            false => &self.codec.encode(chosen.iter().map(|entry| &*entry.bytes)),
-        };
-        let bytes = frame::encode_events(session.next_sent, body);
-        let heads: Arc<[(ChainId, u64)]> = chosen.iter().map(|entry| (entry.chain, entry.last_seq)).collect();
-        for (chain, seq) in heads.iter() {
-            session.note_held(&scope, *chain, *seq);
-            session.note_shown(&scope, *chain, *seq);
+        if !parts.is_empty() {
+            let body = reads.body(&parts, &mut self.codec);
+            self.send_parts(id, parts, &body, out);
         }
-        let class = Class::from(&scope);
-        session.in_flight.push_back(InFlight { number: session.next_sent, bytes: bytes.len(), scope, heads });
+        Ok(Some(cost))
+    }
+
+    fn send_parts(&mut self, id: SessionId, parts: Vec<Part>, body: &EventsBody, out: &mut Vec<Output>) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Some(class) = parts.first().map(|part| Class::from(&part.scope)) else { return };
+        let number = session.next_sent;
+        let bytes = frame::encode_events(number, body);
+        let mut heads = Vec::with_capacity(parts.len());
+        for part in parts {
+            let places: Places = part.entries.iter().map(|entry| (entry.chain, entry.last_seq)).collect();
+            for (chain, seq) in places.iter() {
+                session.note_held(&part.scope, *chain, *seq);
+                session.note_shown(&part.scope, *chain, *seq);
+            }
+            heads.push((part.scope, places));
+        }
+        if session.in_flight.is_empty() {
+            session.owed_since_ms = self.now_ms;
+        }
+        session.in_flight.push_back(InFlight { number, bytes: bytes.len(), heads });
         session.in_flight_bytes += bytes.len();
         session.next_sent += 1;
         session.bytes_sent += bytes.len() as u64;
         self.counters.frames_sent += 1;
         out.push(Output::Send { session: id, bytes, class });
-        Ok(Some(cost))
     }
 
     /// Forgets what came by way of hubs once no cursor of a hub can meet it any more.
@@ -358,15 +383,26 @@ impl Place {
     }
 }
 
+/// What one frame carries of one scope.
+struct Part {
+    scope: Scope,
+    after: u64,
+    entries: Vec<Entry>,
+    /// Whether these are all entries that were read.
+    whole: bool,
+}
+
 /// What one call has read of the log, so that peers at the same place share the reading, the
 /// compression and the bytes.
 #[derive(Default)]
-struct Reads(BTreeMap<(Scope, u64), SharedRead>);
+struct Reads {
+    logs: BTreeMap<(Scope, u64), SharedRead>,
+    bodies: BTreeMap<Vec<(Scope, u64)>, EventsBody>,
+}
 
 struct SharedRead {
     log: LogRead,
     bytes: usize,
-    body: Option<EventsBody>,
 }
 
 impl Reads {
@@ -376,20 +412,26 @@ impl Reads {
         after: u64,
         bytes_max: usize,
         replica: &Replica<S>,
-        counters: &mut super::status::Counters,
-    ) -> Result<&mut SharedRead, StoreError> {
+        counters: &mut Counters,
+    ) -> Result<&SharedRead, StoreError> {
         let key = (scope.clone(), after);
-        if !self.0.contains_key(&key) {
+        if !self.logs.contains_key(&key) {
             let log = replica.log(scope, after, bytes_max)?;
             let bytes = log.entries.iter().map(|entry| entry.bytes.len()).sum();
-            assert!(
-                bytes <= EVENTS_BYTES_MAX - 64 * log.entries.len().min(1_000),
-                "the log reads what fits a frame"
-            );
             counters.log_bytes_read += bytes as u64;
-            self.0.insert(key.clone(), SharedRead { log, bytes, body: None });
+            self.logs.insert(key.clone(), SharedRead { log, bytes });
         }
-        Ok(self.0.get_mut(&key).expect("inserted above if it was not there"))
+        Ok(self.logs.get(&key).expect("inserted above if it was not there"))
+    }
+
+    fn body(&mut self, parts: &[Part], codec: &mut Codec) -> EventsBody {
+        let mut encode =
+            || codec.encode(parts.iter().flat_map(|part| &part.entries).map(|entry| &*entry.bytes));
+        if parts.iter().any(|part| !part.whole) {
+            return encode();
+        }
+        let key = parts.iter().map(|part| (part.scope.clone(), part.after)).collect();
+        self.bodies.entry(key).or_insert_with(encode).clone()
     }
 }
 

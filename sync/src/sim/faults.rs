@@ -77,7 +77,7 @@ fn partition(world: &mut World) {
     let share = 100 + world.random.below(500);
     let side: BTreeSet<NodeId> = (0..nodes).filter(|_| world.random.chance(share)).collect();
     let at = world.now + 1 + world.random.below(2 * world.scenario.faults.partition_ms);
-    let id = world.random.next();
+    let id = world.random.bits();
     world.totals.note_fault("partitions");
     world.partition(id, side);
     world.schedule(at, Happening::Heal { partition: id });

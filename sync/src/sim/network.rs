@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::node::NodeId;
 use super::random::Random;
-use super::scenario::{Faults, Links};
+use super::scenario::Scenario;
 use crate::proto::SessionId;
 
 /// One end of a connection.
@@ -39,7 +39,6 @@ pub(crate) struct Network {
     /// For each partition, the nodes on one side.
     pub(crate) partitions: BTreeMap<u64, BTreeSet<NodeId>>,
     next: u64,
-    pub(crate) frames_tampered: u64,
 }
 
 /// A frame on its way.
@@ -60,8 +59,7 @@ impl Network {
     pub(crate) fn open(
         &mut self,
         nodes: [NodeId; 2],
-        links: &Links,
-        faults: &Faults,
+        scenario: &Scenario,
         random: &mut Random,
         now: u64,
     ) -> u64 {
@@ -78,8 +76,8 @@ impl Network {
         for (side, end) in ends.iter().enumerate() {
             self.by_session.insert((end.node, end.session), (id, side));
         }
-        let latency_ms = random.within(links.latency_ms.clone());
-        let faulty = random.chance(faults.faulty_links_per_mille);
+        let latency_ms = random.within(scenario.links.latency_ms.clone());
+        let faulty = random.chance(scenario.faults.faulty_links_per_mille);
         let connection = Connection { ends, latency_ms, faulty, stalled: vec![], stalled_since: None };
         self.connections.insert(id, connection);
         id
@@ -88,46 +86,31 @@ impl Network {
     /// Sends a frame from one end; returns when and how it arrives, if at all.
     pub(crate) fn send(
         &mut self,
-        id: u64,
-        from: usize,
+        (id, from): (u64, usize),
         bytes: Vec<u8>,
-        links: &Links,
-        faults: &Faults,
+        scenario: &Scenario,
         random: &mut Random,
         now: u64,
     ) -> Vec<Arrival> {
-        let Some(connection) = self.connections.get(&id) else { return vec![] };
-        if !self.reachable(connection.ends[0].node, connection.ends[1].node) {
-            let Some(connection) = self.connections.get_mut(&id) else { return vec![] };
+        let partitions = &self.partitions;
+        let Some(connection) = self.connections.get_mut(&id) else { return vec![] };
+        let [a, b] = connection.ends.map(|end| end.node);
+        if partitions.values().any(|side| side.contains(&a) != side.contains(&b)) {
             connection.stalled.push((from, bytes));
             connection.stalled_since.get_or_insert(now);
             return vec![];
         }
-        let Some(connection) = self.connections.get_mut(&id) else { return vec![] };
+        let links = &scenario.links;
         let latency = connection.latency_ms + random.below(links.jitter_ms + 1);
         let end = &mut connection.ends[from];
         end.free_at = end.free_at.max(now) + bytes.len() as u64 * 1_000 / links.bytes_per_second.max(1);
         let in_order = (end.free_at + latency).max(end.arrives_at);
         let to = 1 - from;
-        if !connection.faulty || !random.chance(faults.faulty_frames_per_mille) {
+        if !connection.faulty || !random.chance(scenario.faults.faulty_frames_per_mille) {
             end.arrives_at = in_order;
             return vec![Arrival { at_ms: in_order, to, bytes }];
         }
-        self.frames_tampered += 1;
-        match random.below(4) {
-            0 => vec![],
-            1 => vec![
-                Arrival { at_ms: in_order, to, bytes: bytes.clone() },
-                Arrival { at_ms: in_order + random.below(50), to, bytes },
-            ],
-            2 => vec![Arrival { at_ms: in_order + random.below(200), to, bytes }],
-            _ => {
-                let mut bytes = bytes;
-                let at = random.below(bytes.len() as u64) as usize;
-                bytes[at] ^= 1 << random.below(8);
-                vec![Arrival { at_ms: in_order, to, bytes }]
-            }
-        }
+        tamper(bytes, to, in_order, random)
     }
 
     /// Notes which connections stall in the partitions of now; returns those that do.
@@ -184,5 +167,22 @@ impl Network {
         let from = (node, SessionId(0));
         let to = (node, SessionId(u64::MAX));
         self.by_session.range(from..=to).map(|(_, place)| *place).collect()
+    }
+}
+
+/// Loses, repeats, moves or damages a frame.
+fn tamper(mut bytes: Vec<u8>, to: usize, at_ms: u64, random: &mut Random) -> Vec<Arrival> {
+    match random.below(4) {
+        0 => vec![],
+        1 => {
+            let again = Arrival { at_ms: at_ms + random.below(50), to, bytes: bytes.clone() };
+            vec![Arrival { at_ms, to, bytes }, again]
+        }
+        2 => vec![Arrival { at_ms: at_ms + random.below(200), to, bytes }],
+        _ => {
+            let at = random.below(bytes.len() as u64) as usize;
+            bytes[at] ^= 1 << random.below(8);
+            vec![Arrival { at_ms, to, bytes }]
+        }
     }
 }

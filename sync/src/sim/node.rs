@@ -9,7 +9,7 @@ use driftless_core::replica::{Config, Replica};
 use driftless_core::store::MemoryStore;
 use driftless_core::testing;
 
-use crate::proto::{Engine, EngineConfig, Interest, PeerInfo, PeerKind};
+use crate::proto::{Engine, EngineConfig, Interest, Limits, PeerInfo, PeerKind};
 
 /// Index of a node in the world.
 pub(crate) type NodeId = usize;
@@ -95,12 +95,12 @@ impl Node {
     }
 
     /// Starts from what the disk holds.
-    pub(crate) fn start(&mut self, boot: Boot) {
+    pub(crate) fn start(&mut self, boot: Boot, limits: Limits) {
         let config = Config { fleet: testing::fleet(), key: testing::key(self.key), boot };
         let store = std::mem::take(&mut self.disk);
         let replica = Replica::open(store, config).expect("a disk in memory opens after any crash");
         let mut config = EngineConfig::new(self.info(false), self.interest());
-        config.limits.sessions_max = 100_000;
+        config.limits = limits;
         let engine = Engine::new(config);
         self.run += 1;
         self.running = Some(Running { replica, engine, wake_at: None, commit_due: false, written: vec![] });

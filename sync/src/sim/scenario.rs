@@ -127,12 +127,21 @@ impl Scenario {
         scenario
     }
 
+    /// The same with sites of three nodes each, which peer with each other and write checkpoints.
+    pub fn several_nodes() -> Self {
+        let mut scenario = Self::storm();
+        scenario.name = "several_nodes".into();
+        (scenario.sites, scenario.nodes_per_site) = (5, 3);
+        scenario.work.checkpoint_every_ms = 1_500;
+        scenario
+    }
+
     /// Many sites, few faults: what a large fleet does to one hub.
     pub fn large(sites: usize) -> Self {
         let mut scenario = Self::calm(2, sites);
         scenario.name = "large".into();
-        scenario.busy_ms = 10_000;
-        scenario.work.site_every_ms = 20;
+        scenario.busy_ms = 20_000;
+        scenario.work.site_every_ms = 10;
         scenario.work.burst_max = 2;
         scenario.faults.break_every_ms = 500;
         scenario

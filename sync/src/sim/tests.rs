@@ -1,55 +1,114 @@
 #![allow(clippy::unwrap_used)]
+use driftless_core::ids::EventId;
+use driftless_core::name::Kind;
+use driftless_core::testing;
+use serde_json::json;
+
+use super::node::Acknowledged;
 use super::*;
+
+fn passes(scenario: &Scenario, seed: u64) -> Report {
+    run(scenario, seed).unwrap_or_else(|failure| panic!("{failure}"))
+}
 
 #[test]
 fn a_calm_fleet_converges() {
-    let report = run(&Scenario::calm(2, 4), 1).unwrap_or_else(|failure| panic!("{failure}"));
-    println!("{report:#?}");
-    assert!(report.acknowledged > 20, "{report:?}");
+    let report = passes(&Scenario::calm(2, 4), 1);
+    assert!(report.acknowledged > 100 && report.totals.void > 0, "{report:?}");
+    assert_eq!(report.totals.closes.len(), 0, "nobody ends a session without a reason: {report:?}");
 }
 
 #[test]
-fn a_storm_passes() {
-    for seed in 0..seeds() {
-        let seed = std::env::var("DRIFTLESS_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(seed);
-        match run(&Scenario::storm(), seed) {
-            Ok(report) => {
-                if seed % 20 == 0 {
-                    println!("{seed}: {report:?}")
-                }
-            }
-            Err(failure) => println!("FAILED {failure}"),
-        }
-    }
-}
-
-fn seeds() -> u64 {
-    std::env::var("DRIFTLESS_SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(1)
+fn a_seed_is_a_run() {
+    let scenario = Scenario::storm();
+    let (first, second) = (passes(&scenario, 3), passes(&scenario, 3));
+    assert_eq!(first, second);
+    assert_ne!(first.trace, passes(&scenario, 4).trace);
 }
 
 #[test]
-fn a_large_fleet() {
-    let sites = std::env::var("DRIFTLESS_SITES").ok().and_then(|s| s.parse().ok()).unwrap_or(50);
-    match run(&Scenario::large(sites), 1) {
-        Ok(report) => println!("{report:?}"),
-        Err(failure) => panic!("FAILED {failure}"),
+fn a_storm_contains_every_fault() {
+    let report = passes(&Scenario::storm(), 1);
+    for fault in ["broken connections", "copied disks", "crashes", "cuts", "partitions", "rolled-back disks"]
+    {
+        assert!(report.totals.faults.contains_key(fault), "{fault}: {report:?}");
     }
+    assert!(report.totals.conditions > 0, "rolled-back and copied disks are told: {report:?}");
+    assert!(report.totals.closes.keys().any(|reason| reason.starts_with("protocol violation")), "{report:?}");
 }
 
 #[test]
-fn a_site_of_several_nodes() {
-    for seed in 0..seeds() {
-        let mut scenario = Scenario::storm();
-        scenario.sites = 5;
-        scenario.nodes_per_site = 3;
-        scenario.work.checkpoint_every_ms = 1_500;
-        match run(&scenario, seed) {
-            Ok(report) => {
-                if seed % 20 == 0 {
-                    println!("{seed}: {report:?}")
-                }
-            }
-            Err(failure) => println!("FAILED {failure}"),
-        }
-    }
+fn a_site_of_several_nodes_survives_a_storm_with_checkpoints() {
+    let report = passes(&Scenario::several_nodes(), 1);
+    assert!(report.totals.checkpoints > 10, "{report:?}");
+}
+
+#[test]
+fn a_hundred_sites_converge() {
+    let report = passes(&Scenario::large(100), 1);
+    assert_eq!(report.nodes, 102);
+    assert!(report.acknowledged > 500, "{report:?}");
+}
+
+/// A fleet that has just converged.
+fn converged() -> World {
+    let mut world = World::new(&Scenario::calm(2, 3), 5);
+    work_and_converge(&mut world).unwrap();
+    check_everything(&world).unwrap();
+    world
+}
+
+#[test]
+fn a_missing_event_is_noticed() {
+    let mut world = converged();
+    let running = world.nodes[1].running.as_mut().unwrap();
+    testing::put(&mut running.replica, Kind::Site, "acme", "store-0001", json!({"spec": {"region": "us"}}));
+    running.replica.commit().unwrap();
+    assert_eq!(checkers::convergence(&world).unwrap_err().property, "convergence");
+    assert_eq!(checkers::views(&world, 64).unwrap_err().property, "views");
+}
+
+#[test]
+fn a_lost_write_is_noticed() {
+    let mut world = converged();
+    let held = world.acknowledged[0].clone();
+    let lost = Acknowledged { seq: held.seq + 1_000, event: EventId([9; 32]), ..held };
+    world.acknowledged.push(lost);
+    assert_eq!(checkers::acknowledged(&world).unwrap_err().property, "acknowledged writes");
+}
+
+#[test]
+fn a_scope_in_the_wrong_hands_is_noticed() {
+    let mut world = converged();
+    let scope = "sites/acme/store-0001".parse().unwrap();
+    let read = world.replica(0).unwrap().log(&scope, 0, 1 << 20).unwrap();
+    let records: Vec<_> = read.entries.iter().map(|entry| entry.bytes.clone()).collect();
+    let running = world.nodes[2].running.as_mut().unwrap();
+    running.replica.merge(&records).unwrap();
+    running.replica.commit().unwrap();
+    assert_eq!(checkers::interest(&world).unwrap_err().property, "interest");
+}
+
+#[test]
+fn work_in_an_idle_fleet_is_noticed() {
+    let mut world = converged();
+    world.run_until(world.now + IDLE_MS).unwrap();
+    let before = checkers::work_so_far(&world);
+    let document = World::document(Kind::Site, "store-0001");
+    let patch = json!({"metadata": {"labels": {"tier": "noticed"}}});
+    let change = driftless_core::replica::ChangeRequest::MergePatch(patch);
+    world.write(0, driftless_core::replica::Write::new(document, change, "ann", 1)).unwrap();
+    world.run_until(world.now + IDLE_MS).unwrap();
+    assert_eq!(checkers::idle_work(&world, &before).unwrap_err().property, "idle work");
+}
+
+#[test]
+fn an_engine_that_never_fetches_is_noticed() {
+    let failed = (0..12).any(|seed| {
+        let mut world = World::new(&Scenario::storm(), seed);
+        world.limits.fetch_ms = u64::MAX / 4;
+        work_and_converge(&mut world).is_err_and(|broken| broken.property == "convergence")
+            || checkers::status(&world).is_err()
+    });
+    assert!(failed, "hubs need to fetch what was announced and did not come");
 }

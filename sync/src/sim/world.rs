@@ -17,10 +17,12 @@ use super::random::Random;
 use super::report::{Broken, Totals};
 use super::scenario::Scenario;
 use super::workload;
-use crate::proto::{CutTarget, Input, Output, SessionId};
+use crate::proto::{CutTarget, Input, Limits, Output, SessionId};
 
 /// Time at which worlds begin; sessions and clocks start from anything but zero.
 const BEGIN_MS: u64 = 1_000_000;
+/// Most frames that one input may have an engine send to one peer; shells queue a thousand.
+const BURST_FRAMES_MAX: usize = 512;
 /// How long a commit takes.
 const COMMIT_MS: std::ops::Range<u64> = 1..6;
 /// How long a node waits before it dials again.
@@ -84,6 +86,8 @@ pub(crate) struct World {
     pub(crate) now: u64,
     pub(crate) acknowledged: Vec<Acknowledged>,
     pub(crate) totals: Totals,
+    /// Limits of every engine.
+    pub(crate) limits: Limits,
     /// Whether work and faults go on.
     pub(crate) busy: bool,
     queue: BTreeMap<(u64, u64), Happening>,
@@ -102,6 +106,7 @@ impl World {
             now: BEGIN_MS,
             acknowledged: vec![],
             totals: Totals::default(),
+            limits: Limits { sessions_max: 100_000, ..Limits::default() },
             busy: true,
             queue: BTreeMap::new(),
             scheduled: 0,
@@ -213,6 +218,16 @@ impl World {
 
     /// Does what an engine asked for.
     pub(crate) fn carry_out(&mut self, node: NodeId, outputs: Vec<Output>) -> Result<(), Broken> {
+        let mut burst: BTreeMap<SessionId, usize> = BTreeMap::new();
+        for output in &outputs {
+            if let Output::Send { session, .. } = output {
+                *burst.entry(*session).or_default() += 1;
+            }
+        }
+        if let Some(frames) = burst.values().find(|frames| **frames > BURST_FRAMES_MAX) {
+            let detail = format!("node {node} sends {frames} frames to one peer at once");
+            return Err(Broken::new(self.elapsed_ms(), "bounded queues", detail));
+        }
         for output in outputs {
             match output {
                 Output::Send { session, bytes, .. } => {
@@ -261,8 +276,8 @@ impl World {
     }
 
     fn transmit_on(&mut self, connection: u64, side: usize, bytes: Vec<u8>) {
-        let (links, faults) = (&self.scenario.links, &self.scenario.faults);
-        let arrivals = self.network.send(connection, side, bytes, links, faults, &mut self.random, self.now);
+        let place = (connection, side);
+        let arrivals = self.network.send(place, bytes, &self.scenario, &mut self.random, self.now);
         for Arrival { at_ms, to, bytes } in arrivals {
             self.schedule(at_ms, Happening::Arrive { connection, to, bytes });
         }
@@ -328,7 +343,7 @@ impl World {
         }
         let boot = Boot(self.random.bytes16());
         self.note(3, node, &boot.0);
-        self.nodes[node].start(boot);
+        self.nodes[node].start(boot, self.limits);
         let run = self.nodes[node].run;
         for uplink in 0..self.nodes[node].uplinks.len() {
             let at = self.now + self.random.below(500);
@@ -356,8 +371,7 @@ impl World {
             self.dial_later(node, uplink);
             return Ok(());
         }
-        let (links, faults) = (self.scenario.links.clone(), self.scenario.faults.clone());
-        let connection = self.network.open([node, target], &links, &faults, &mut self.random, self.now);
+        let connection = self.network.open([node, target], &self.scenario, &mut self.random, self.now);
         self.nodes[node].uplinks[uplink].connection = Some(connection);
         self.nodes[node].uplinks[uplink].attempts = 0;
         self.totals.connections += 1;

@@ -43,7 +43,7 @@ fn frames() -> Vec<Frame> {
         Frame::Restarted { scope: scope("fleet") },
         Frame::Ack { through: 300, incomplete: vec![2, 299] },
         Frame::Buckets(vec![[1; 8]; BUCKETS]),
-        Frame::Digests { bucket: 7, scopes: vec![(scope("sites/acme/s"), [4; 8])] },
+        Frame::Digests { buckets: [7; BUCKETS / 8], scopes: vec![(scope("sites/acme/s"), [4; 8])] },
         Frame::Equal([0xa5; BUCKETS / 8]),
         Frame::Interest { added: vec![(scope("catalog/acme/pos"), [5; 16])], removed: vec![scope("fleet")] },
         Frame::Announce(vec![(scope("fleet"), vector())]),
