@@ -317,7 +317,6 @@ async fn keep_link(runtime: Runtime, target: Target) {
     let mut failures: BTreeSet<String> = BTreeSet::new();
     loop {
         for address in target.addresses(&runtime).await {
-            #[expect(clippy::disallowed_methods, reason = "shell: how long a link lasted")]
             let since = Instant::now();
             match dial_session(&runtime, &address).await {
                 Ok(reason) => tracing::debug!(address, reason, "dialled link ended"),

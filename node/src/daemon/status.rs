@@ -34,7 +34,7 @@ pub(super) struct Presences {
 /// Reads presence off the engine for as long as the node runs.
 pub(super) async fn watch(runtime: Runtime) {
     loop {
-        let presences = runtime.owner.read_async(|node| presences(node)).await;
+        let presences = runtime.owner.read_async(presences).await;
         let Ok(presences) = presences else { return };
         runtime.set_presences(presences);
         tokio::time::sleep(LOOK).await;

@@ -61,7 +61,7 @@ impl Runtime {
         let request: Request =
             serde_json::from_value(request).map_err(|error| StatusError::bad_request(error.to_string()))?;
         let identity = self.identity();
-        let spec = self.spec(request).await?;
+        let spec = self.spec(request)?;
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(|error| StatusError::internal(error.to_string()))?;
         let now = now_seconds();
@@ -75,7 +75,7 @@ impl Runtime {
         Ok(json!({"id": token.id().to_string(), "token": token.as_str(), "expires": expires}))
     }
 
-    async fn spec(&self, request: Request) -> Result<TokenSpec, StatusError> {
+    fn spec(&self, request: Request) -> Result<TokenSpec, StatusError> {
         let bad = |message: &str| Err(StatusError::bad_request(message));
         let uses = request.uses.unwrap_or(1);
         let purpose = match (request.role.as_str(), request.site, request.new_sites) {

@@ -25,7 +25,7 @@ struct Hub {
 impl Hub {
     async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        let now = crate::daemon::clock::now_seconds();
         let identity = NodeIdentity::create_fleet(dir.path(), "hub-eu-1", "eu", &[], now).unwrap();
         let fleet = identity.fleet;
         let server = Server {
