@@ -313,3 +313,71 @@ fn a_chain_that_is_covered_whole_is_told_as_a_gap() {
     assert_eq!((merged.wanted, merged.accepted), (vec![], 1), "a relay tells it as well");
     same(&edge, &b);
 }
+
+/// Copies the files of a directory, not its sub-directories' sub-directories.
+fn copy_dir(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for file in std::fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        match file.file_type().unwrap().is_dir() {
+            true => copy_dir(&file.path(), &to.join(file.file_name())),
+            false => {
+                std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn files_as_they_were_at_a_sync_reopen_with_everything_acknowledged_by_then() {
+    use crate::store::{SledOptions, SledStore};
+    let dir = tempfile::tempdir().unwrap();
+    let store = SledStore::open(&dir.path().join("live"), SledOptions::default()).unwrap();
+    let mut node = open(store, crate::testing::AUTHORITY, 1);
+    for round in 0..12 {
+        for name in 0..=round {
+            put(&mut node, Kind::Profile, "acme", &format!("p-{name}"), profile());
+            patch(&mut node, &format!("p-{name}"), json!({"spec": {"values": {"round": round}}}));
+        }
+        if round % 4 == 3 {
+            node.settle().unwrap();
+            // A commit after settling makes what was settled durable as well.
+            patch(&mut node, "p-0", json!({"spec": {"values": {"settled": round}}}));
+        }
+        let copy = dir.path().join(format!("copy-{round}"));
+        copy_dir(&dir.path().join("live"), &copy);
+        let reopened = SledStore::open(&copy, SledOptions::default()).unwrap();
+        same(&node, &open(reopened, crate::testing::AUTHORITY, 100 + round));
+    }
+}
+
+#[test]
+fn a_flush_precedes_every_acknowledgement_and_a_failed_one_acknowledges_nothing() {
+    use crate::store::{Faults, Operation, OperationLog, RecordingStore};
+    let log = OperationLog::default();
+    let mut node = open(RecordingStore::new(MemoryStore::new(), log.clone()), crate::testing::AUTHORITY, 1);
+    for round in 0..5 {
+        put(&mut node, Kind::Profile, "acme", &format!("p-{round}"), profile());
+        node.commit().unwrap();
+        log.note("acknowledged");
+    }
+    let operations = log.operations();
+    let mut unflushed = false;
+    for operation in &operations {
+        match operation {
+            Operation::Apply { .. } => unflushed = true,
+            Operation::Flush { .. } => unflushed = false,
+            Operation::Note(_) => assert!(!unflushed, "acknowledged before it was flushed: {operations:?}"),
+            Operation::Failed { .. } => panic!("nothing was to fail"),
+        }
+    }
+    let faults = Faults { flush: Some(2), ..Faults::default() };
+    let mut node =
+        open(RecordingStore::with_faults(MemoryStore::new(), log, faults), crate::testing::AUTHORITY, 1);
+    put(&mut node, Kind::Profile, "acme", "p", profile());
+    assert!(node.commit().is_err(), "the second flush fails; the first made the store");
+    assert!(node.commit().is_err() || node.position() == 0, "a failed flush is never treated as done");
+    assert_eq!(node.position(), 0);
+    let again = Write::new(document(Kind::Profile, "p"), ChangeRequest::Delete, "ann", 1);
+    assert!(matches!(node.write(again), Err(WriteError::Store(_))));
+}
