@@ -322,10 +322,15 @@ impl<S: Store> Replica<S> {
             self.rebuilds.insert(document.clone(), position);
             return Ok(());
         }
-        let mut state = self.load(document)?.unwrap_or_default();
+        // Taken out, not shared, so that it is changed in place.
+        let mut state = match self.states.remove(document) {
+            Some(state) => state,
+            None => self.load(document)?.unwrap_or_default(),
+        };
         match Arc::make_mut(&mut state).apply(event, effect) {
             Ok(_) => self.project(document, state, position),
             Err(_) => {
+                self.states.insert(document.clone(), state);
                 self.rebuilds.insert(document.clone(), position);
             }
         }

@@ -192,7 +192,7 @@ impl<S: Store> Replica<S> {
         let again = !exists && state.incarnation() > 0 && !acknowledges;
         let incarnation = if again { state.incarnation() + 1 } else { state.incarnation().max(1) };
         let draft = Draft { incarnation, operations, extensions: BTreeMap::new() };
-        let event = self.append(author, &write, &state, draft)?;
+        let event = self.append(author, &write, state, draft)?;
         Ok(Written { event: Some(event), view: self.get(document)? })
     }
 
@@ -211,7 +211,7 @@ impl<S: Store> Replica<S> {
         let write = Write::new(document.clone(), ChangeRequest::Acknowledge(vec![]), "checkpoint", time_ms);
         let extensions = [(EXTENSION_CHECKPOINT, payload)].into_iter().collect();
         let draft = Draft { incarnation: state.incarnation(), operations: vec![], extensions };
-        self.append(author, &write, &state, draft).map(Some)
+        self.append(author, &write, state, draft).map(Some)
     }
 
     fn author_index(&self, author: Option<Author>) -> Result<usize, WriteError> {
@@ -230,7 +230,7 @@ impl<S: Store> Replica<S> {
         &mut self,
         author: usize,
         write: &Write,
-        state: &DocumentState,
+        state: Arc<DocumentState>,
         draft: Draft,
     ) -> Result<EventId, WriteError> {
         check_sizes(write, &draft)?;
@@ -251,11 +251,12 @@ impl<S: Store> Replica<S> {
             succeeds,
             dependencies: state.heads().to_vec(),
             lamport: state.next_lamport(),
-            time_ms: time_above(write.time_ms, state),
+            time_ms: time_above(write.time_ms, &state),
             by: write.by.clone(),
             reason: write.reason.clone(),
             extensions: draft.extensions,
         };
+        drop(state);
         let event = Arc::new(Event::new(header, draft.operations));
         let bytes = event.encoded_operations().len();
         if bytes > EVENT_BYTES_MAX {
