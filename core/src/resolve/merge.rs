@@ -86,10 +86,33 @@ pub(super) fn refuse(
     (!is_allowed).then_some(Refusal::NotLocal)
 }
 
-/// Whether a write is one of those that a profile enforces; a replacement above an enforced path is
-/// looked into, because what it holds there is enforced.
-pub(super) fn is_enforced(paths: &PathSet, path: &[Step<'_>]) -> bool {
-    matches!(paths.relate(path), Relation::Within(_))
+/// Tells which writes of one profile are enforced, as they come by in a walk.
+///
+/// An empty map or keyed list sets no leaf and so enforces nothing, except inside a replacement, which is
+/// enforced whole. A replacement above an enforced path is looked into.
+pub(super) struct EnforcedWrites<'s> {
+    paths: &'s PathSet,
+    replaced: PathSet,
+}
+
+impl<'s> EnforcedWrites<'s> {
+    pub(super) fn new(paths: &'s PathSet) -> Self {
+        Self { paths, replaced: PathSet::default() }
+    }
+
+    pub(super) fn contain(&mut self, path: &[Step<'_>], write: Write<'_>) -> bool {
+        if !matches!(self.paths.relate(path), Relation::Within(_)) {
+            return false;
+        }
+        match write {
+            Write::Set(_) | Write::Delete => true,
+            Write::Replace(_) => {
+                self.replaced.insert(path.iter().map(Step::name), 0);
+                true
+            }
+            Write::EmptyMap | Write::EmptyList => matches!(self.replaced.relate(path), Relation::Within(_)),
+        }
+    }
 }
 
 /// Collects the leaves that the profiles enforce.
@@ -97,8 +120,9 @@ pub(super) fn enforced<'a>(selected: &Selected<'a>) -> Result<Enforced<'a>, Fail
     let mut all = Enforced::default();
     for (index, layer) in selected.layers.iter().enumerate() {
         let (Some(values), Some(paths)) = (layer.values, &layer.enforced) else { continue };
+        let mut writes = EnforcedWrites::new(paths);
         let collected = walk(values, &selected.list_keys, |path, write| {
-            if !is_enforced(paths, path) {
+            if !writes.contain(path, write) {
                 return Ok(Below::Walk);
             }
             match write {
@@ -144,8 +168,9 @@ fn apply_enforced<'a>(
     index: usize,
 ) -> Result<(), Failure> {
     let (Some(values), Some(paths)) = (layer.values, &layer.enforced) else { return Ok(()) };
+    let mut writes = EnforcedWrites::new(paths);
     let walked = walk(values, &selected.list_keys, |path, write| {
-        if is_enforced(paths, path) {
+        if writes.contain(path, write) {
             tree.apply(path, write, index)?;
         }
         Ok(Below::Walk)

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use super::merge::{Enforced, Refusal, enforced, is_enforced, merge, refuse};
+use super::merge::{Enforced, EnforcedWrites, Refusal, enforced, merge, refuse};
 use super::path::{Path, PathError};
 use super::select::{Applied, Selected, labels_of, select, site_spec};
 use super::variables::{Variable, evaluate, mentioned};
@@ -230,8 +230,9 @@ impl Found<'_> {
     fn read_enforced(&mut self, layer: &Applied<'_>, selected: &Selected<'_>) -> Result<(), Failure> {
         let (Some(values), Some(paths)) = (layer.values, &layer.enforced) else { return Ok(()) };
         let mut standing = None;
+        let mut writes = EnforcedWrites::new(paths);
         let walked = walk(values, &selected.list_keys, |path, write| {
-            if is_enforced(paths, path) {
+            if writes.contain(path, write) {
                 self.note(path, write, values, &mut standing, true);
             }
             Ok(Below::Walk)

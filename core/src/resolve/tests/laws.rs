@@ -52,7 +52,7 @@ fn fleet() -> impl Strategy<Value = Fleet> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(2048))]
 
     #[test]
     fn the_order_of_inputs_never_changes_the_answer(fleet in fleet(), turn in 0..4usize) {

@@ -364,6 +364,20 @@ fn enforced_removals_replacements_and_whole_lists_hold() {
 }
 
 #[test]
+fn an_empty_map_enforces_nothing_and_a_replacement_by_one_does() {
+    let enforcing = |values: Value, write: Value| {
+        Fleet::new()
+            .profile("p", 1, values, json!({"enforced": ["b.a"]}))
+            .exception("store-17.a", write, json!({}))
+            .values()
+    };
+    let replaced = enforcing(json!({"b": {"a": {}}}), json!({"b": {"$replace": {"a": 7}}}));
+    assert_eq!(replaced, json!({"b": {"a": 7}}));
+    let pinned = enforcing(json!({"b": {"a": {"$replace": {}}}}), json!({"b": {"a": {"x": 7}}}));
+    assert_eq!(pinned, json!({"b": {"a": {}}}));
+}
+
+#[test]
 fn an_override_cannot_change_an_enforced_value_through_its_variables() {
     let policy =
         json!({"enforced": ["net"], "variables": [{"name": "mode", "type": "string", "default": "deny"}]});
