@@ -92,6 +92,7 @@
 //! assert_eq!(hub_node.engine.peers()[0].lag_events, 0);
 //! ```
 
+mod buckets;
 pub mod codec;
 pub mod engine;
 pub mod frame;
@@ -100,6 +101,7 @@ pub mod interest;
 pub mod reason;
 pub mod session;
 pub mod status;
+mod subscribe;
 mod transfer;
 
 pub use engine::{Engine, EngineConfig, Input, Limits, Output};

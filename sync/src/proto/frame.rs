@@ -35,6 +35,9 @@ pub const REASON_BYTES_MAX: usize = 512;
 /// The start of a scope's digest: enough to tell that two vectors differ.
 pub type ShortDigest = [u8; 16];
 
+/// A set of buckets, one bit each, lowest first.
+pub type Buckets = [u8; BUCKETS / 8];
+
 /// One message of a session.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Frame {
@@ -72,13 +75,13 @@ pub enum Frame {
     /// The scopes of some buckets.
     Digests {
         /// The buckets, one bit each, lowest first.
-        buckets: [u8; BUCKETS / 8],
+        buckets: Buckets,
         /// Each scope of them with the start of its digest.
         scopes: Vec<(Scope, [u8; 8])>,
     },
     /// The scopes of these buckets are held by the sender as the receiver described them, but for those
     /// whose vector it has sent. One bit a bucket, lowest first.
-    Equal([u8; BUCKETS / 8]),
+    Equal(Buckets),
     /// The sender's interest changed.
     Interest {
         /// Scopes that it wants from now on, with the digest of what it has of them.

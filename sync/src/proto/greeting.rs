@@ -4,7 +4,6 @@
 //! kept: from the moment a session is live, whatever is committed is pushed, and a peer that lacks what
 //! comes before asks for it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use driftless_core::name::Scope;
@@ -12,9 +11,10 @@ use driftless_core::replica::Replica;
 use driftless_core::store::Store;
 use driftless_core::vector::Vector;
 
+use super::buckets::{describe, first_bytes};
 use super::engine::{Engine, Fault, Output, SCHEMA_VERSIONS};
-use super::frame::{Ask, BUCKETS, Frame, Hello, Holdings, ShortDigest};
-use super::interest::{Class, INTEREST_SCOPES_MAX, Interest};
+use super::frame::{Ask, Frame, Hello, Holdings, ShortDigest};
+use super::interest::{Class, Interest};
 use super::reason::{Reason, Violation};
 use super::session::{Phase, Session, SessionId};
 use super::status::Condition;
@@ -23,9 +23,6 @@ use super::status::Condition;
 const DIFFERING_MAX: usize = 65_536;
 /// Most vectors of one session that are asked for at a time.
 const AWAITING_MAX: usize = 64;
-/// Bytes of a frame of scopes' digests, about, and of one scope in it.
-const DIGESTS_BYTES: usize = 48 << 10;
-const SCOPE_BYTES: usize = 40;
 
 impl Engine {
     /// Sends `Hello`; the acceptor knows what the dialler listed and answers for that.
@@ -160,7 +157,7 @@ impl Engine {
                     [&hello.interest, &self.config.interest].iter().all(|i| **i == Interest::All);
                 let dialled = self.sessions.get(&id).is_some_and(|session| session.peer.dialled);
                 if everything && dialled && *root != self.root_digest(replica) {
-                    let buckets = bucket_digests(&all_digests(replica));
+                    let buckets = describe(replica);
                     let offered = self.own.clone();
                     if let Some(session) = self.sessions.get_mut(&id) {
                         session.offered = offered;
@@ -182,7 +179,7 @@ impl Engine {
     }
 
     /// Settles a scope that is equal on both sides, and exchanges vectors of one that is not.
-    fn compare_scope<S: Store>(
+    pub(crate) fn compare_scope<S: Store>(
         &mut self,
         id: SessionId,
         scope: &Scope,
@@ -214,7 +211,12 @@ impl Engine {
     }
 
     /// Exchanges vectors of scopes that differ, a few at a time.
-    fn ask_for_vectors<S: Store>(&mut self, id: SessionId, replica: &Replica<S>, out: &mut Vec<Output>) {
+    pub(crate) fn ask_for_vectors<S: Store>(
+        &mut self,
+        id: SessionId,
+        replica: &Replica<S>,
+        out: &mut Vec<Output>,
+    ) {
         while let Some(session) = self.sessions.get_mut(&id)
             && session.awaiting.len() < AWAITING_MAX
             && let Some(scope) = session.differing.pop_first()
@@ -222,6 +224,10 @@ impl Engine {
             session.awaiting.insert(scope.clone());
             session.told.insert(scope.clone());
             self.tell(id, &scope, Ask::Reply, replica, out);
+        }
+        let session = self.sessions.get_mut(&id).filter(|session| session.differing.is_empty());
+        if let Some(buckets) = session.and_then(|session| session.equal_due.take()) {
+            self.send(id, &Frame::Equal(buckets), Class::Control, out);
         }
     }
 
@@ -239,18 +245,20 @@ impl Engine {
             return self.outside(id, scope);
         }
         self.check_own_history(scope, &vector, replica, out);
-        let after = replica.start_for(scope, &vector)?;
         let own = self.own_vector(scope, replica);
         let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
         session.offered.remove(scope);
         let told = session.told.remove(scope);
-        if ask == Ask::Restart {
-            let Some(left) = session.restarts_left.checked_sub(1) else {
-                let max = self.config.limits.restarts_per_minute as usize;
-                return Err(Violation::Limit { what: "restarts a minute", max }.into());
-            };
-            session.restarts_left = left;
+        // A vector costs a search of the log. The first of each scope, and what was asked for, is free.
+        if ask == Ask::Restart || (session.known.contains_key(scope) && !session.awaiting.contains(scope)) {
+            session.spend_restart(self.config.limits.restarts_per_minute)?;
         }
+        // What a site claims to hold and nobody here knows is not remembered: it could be anything.
+        let vector = match session.is_hub() {
+            true => vector,
+            false => vector.iter().filter(|(chain, _)| own.head(chain).is_some()).collect(),
+        };
+        let after = replica.start_for(scope, &vector)?;
         session.pending.remove(scope);
         session.settle(scope, Arc::new(vector));
         if let Some(known) = session.known.get_mut(scope) {
@@ -292,214 +300,6 @@ impl Engine {
             self.raise(Condition::OwnHistoryRecovered { author, boot: chain.boot, scope, events }, out);
         }
     }
-
-    pub(crate) fn buckets<S: Store>(
-        &mut self,
-        id: SessionId,
-        theirs: &[[u8; 8]],
-        replica: &Replica<S>,
-        out: &mut Vec<Output>,
-    ) -> Result<(), Fault> {
-        self.both_want_all(id, "buckets")?;
-        let digests = all_digests(replica);
-        let ours = bucket_digests(&digests);
-        let mut equal = [0; BUCKETS / 8];
-        for (scope, _) in &digests {
-            let bucket = bucket_of(scope);
-            let own = self.own_vector(scope, replica);
-            let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
-            if ours[bucket] == theirs[bucket] {
-                session.equal(scope, &own);
-            } else {
-                session.offered.insert(scope.clone(), own);
-            }
-        }
-        let (mut buckets, mut scopes, mut bytes) = ([0; BUCKETS / 8], vec![], 0);
-        for bucket in 0..BUCKETS {
-            let bit = 1 << (bucket % 8);
-            if ours[bucket] == theirs[bucket] {
-                equal[bucket / 8] |= bit;
-                continue;
-            }
-            buckets[bucket / 8] |= bit;
-            for (scope, digest) in digests.iter().filter(|(scope, _)| bucket_of(scope) == bucket) {
-                bytes += SCOPE_BYTES;
-                scopes.push((scope.clone(), first_bytes(digest)));
-            }
-            if bytes >= DIGESTS_BYTES {
-                let frame = Frame::Digests { buckets, scopes: std::mem::take(&mut scopes) };
-                self.send(id, &frame, Class::Control, out);
-                (buckets, bytes) = ([0; BUCKETS / 8], 0);
-            }
-        }
-        self.send(id, &Frame::Digests { buckets, scopes }, Class::Control, out);
-        self.send(id, &Frame::Equal(equal), Class::Control, out);
-        Ok(())
-    }
-
-    /// Takes what the peer found equal of the buckets that were described to it.
-    pub(crate) fn equal(&mut self, id: SessionId, buckets: &[u8; BUCKETS / 8]) -> Result<(), Fault> {
-        self.both_want_all(id, "equal buckets")?;
-        let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
-        for (scope, vector) in std::mem::take(&mut session.offered) {
-            if is_among(&scope, buckets) {
-                session.equal(&scope, &vector);
-            } else if !session.peer.dialled {
-                session.offered.insert(scope, vector);
-            }
-        }
-        Ok(())
-    }
-
-    pub(crate) fn digests<S: Store>(
-        &mut self,
-        id: SessionId,
-        buckets: [u8; BUCKETS / 8],
-        theirs: Vec<(Scope, [u8; 8])>,
-        replica: &Replica<S>,
-        out: &mut Vec<Output>,
-    ) -> Result<(), Fault> {
-        self.both_want_all(id, "digests")?;
-        if let Some((scope, _)) = theirs.iter().find(|(scope, _)| !is_among(scope, &buckets)) {
-            return Err(Violation::Scope(scope.clone()).into());
-        }
-        let mut scopes: BTreeMap<Scope, [u8; 8]> = replica
-            .scopes()
-            .filter(|scope| is_among(scope, &buckets))
-            .map(|scope| (scope.clone(), [0; 8]))
-            .collect();
-        scopes.extend(theirs);
-        for (scope, digest) in &scopes {
-            self.compare_scope(id, scope, digest, replica, out)?;
-        }
-        self.send(id, &Frame::Equal(buckets), Class::Control, out);
-        Ok(())
-    }
-
-    fn both_want_all(&self, id: SessionId, what: &'static str) -> Result<(), Violation> {
-        let theirs = self.sessions.get(&id).and_then(|session| session.interest());
-        match theirs == Some(&Interest::All) && self.config.interest == Interest::All {
-            true => Ok(()),
-            false => Err(Violation::Turn(what)),
-        }
-    }
-
-    /// Changes what this node wants to hold. Scopes that are left are forgotten by the replica, scopes
-    /// that are new are synchronised with every peer that shares them.
-    ///
-    /// # Panics
-    /// If the interest was or becomes everything: a node does not change its role while it runs.
-    pub fn set_interest<S: Store>(
-        &mut self,
-        now_ms: u64,
-        interest: Interest,
-        replica: &mut Replica<S>,
-        out: &mut Vec<Output>,
-    ) -> Result<(), driftless_core::store::StoreError> {
-        self.now_ms = self.now_ms.max(now_ms);
-        let (Interest::Scopes(old), Interest::Scopes(new)) = (&self.config.interest, &interest) else {
-            assert_eq!(self.config.interest, interest, "hubs want everything for ever, edges never");
-            return Ok(());
-        };
-        let removed: Vec<Scope> = old.difference(new).cloned().collect();
-        let added: Vec<Scope> = new.difference(old).cloned().collect();
-        if removed.is_empty() && added.is_empty() {
-            return Ok(());
-        }
-        self.config.interest = interest;
-        for scope in &removed {
-            self.subscribers.remove(scope);
-            self.own.remove(scope);
-            self.via_hubs.remove(scope);
-            replica.forget(scope)?;
-        }
-        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
-        for id in ids {
-            self.tell_interest(id, &added, &removed, replica, out);
-        }
-        Ok(())
-    }
-
-    fn tell_interest<S: Store>(
-        &mut self,
-        id: SessionId,
-        added: &[Scope],
-        removed: &[Scope],
-        replica: &Replica<S>,
-        out: &mut Vec<Output>,
-    ) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        // A dialler that has not been greeted yet has told its old interest already; the acceptor has
-        // not told any.
-        if !session.is_live() && !session.peer.dialled {
-            return;
-        }
-        removed.iter().for_each(|scope| session.leave(scope));
-        for scope in added {
-            session.left.remove(scope);
-            if session.takes(scope) {
-                self.subscribers.entry(scope.clone()).or_default().insert(id);
-            }
-        }
-        let added = added.iter().map(|scope| (scope.clone(), short_digest(scope, replica))).collect();
-        self.send(id, &Frame::Interest { added, removed: removed.to_vec() }, Class::Control, out);
-    }
-
-    pub(crate) fn interest_changed<S: Store>(
-        &mut self,
-        id: SessionId,
-        added: Vec<(Scope, ShortDigest)>,
-        removed: Vec<Scope>,
-        replica: &Replica<S>,
-        out: &mut Vec<Output>,
-    ) -> Result<(), Fault> {
-        let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
-        let kind = session.peer.kind.clone();
-        if let Some((scope, _)) = added.iter().find(|(scope, _)| !kind.may_hold(scope)) {
-            return Err(Reason::Interest { scope: scope.to_string(), peer: kind.to_string() }.into());
-        }
-        let Phase::Live { interest: Interest::Scopes(scopes), .. } = &mut session.phase else {
-            return Err(Violation::Turn("interest").into());
-        };
-        removed.iter().for_each(|scope| {
-            scopes.remove(scope);
-        });
-        scopes.extend(added.iter().map(|(scope, _)| scope.clone()));
-        if scopes.len() > INTEREST_SCOPES_MAX {
-            return Err(Violation::Limit { what: "scopes of interest", max: INTEREST_SCOPES_MAX }.into());
-        }
-        for scope in &removed {
-            session.leave(scope);
-            // The peer has stopped sending it, so nothing of it is on its way.
-            session.left.remove(scope);
-        }
-        removed.iter().for_each(|scope| self.unsubscribe(id, scope));
-        for (scope, digest) in &added {
-            if self.shares(id, scope) {
-                self.subscribers.entry(scope.clone()).or_default().insert(id);
-                self.compare_scope(id, scope, digest, replica, out)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn root_digest<S: Store>(&mut self, replica: &Replica<S>) -> ShortDigest {
-        let position = replica.position();
-        match self.root {
-            Some((at, digest)) if at == position => digest,
-            _ => {
-                let mut hasher = blake3::Hasher::new_derive_key("driftless root digest v1");
-                for (scope, digest) in all_digests(replica) {
-                    hasher.update(scope.to_string().as_bytes());
-                    hasher.update(&[0]);
-                    hasher.update(&digest);
-                }
-                let digest = first_bytes(hasher.finalize().as_bytes());
-                self.root = Some((position, digest));
-                digest
-            }
-        }
-    }
 }
 
 /// The highest version that both speak, or both ranges in words.
@@ -511,39 +311,7 @@ fn common(what: &'static str, here: (u32, u32), there: (u32, u32)) -> Result<u32
     }
 }
 
-fn short_digest<S: Store>(scope: &Scope, replica: &Replica<S>) -> ShortDigest {
+/// The start of a scope's digest.
+pub(crate) fn short_digest<S: Store>(scope: &Scope, replica: &Replica<S>) -> ShortDigest {
     first_bytes(&replica.digest(scope).0)
-}
-
-fn all_digests<S: Store>(replica: &Replica<S>) -> Vec<(Scope, [u8; 32])> {
-    let mut digests: Vec<_> =
-        replica.scopes().map(|scope| (scope.clone(), replica.digest(scope).0)).collect();
-    digests.sort();
-    digests
-}
-
-fn bucket_digests(digests: &[(Scope, [u8; 32])]) -> Vec<[u8; 8]> {
-    let mut hashers = vec![blake3::Hasher::new(); BUCKETS];
-    for (scope, digest) in digests {
-        let hasher = &mut hashers[bucket_of(scope)];
-        hasher.update(scope.to_string().as_bytes());
-        hasher.update(&[0]);
-        hasher.update(digest);
-    }
-    hashers.iter().map(|hasher| first_bytes(hasher.finalize().as_bytes())).collect()
-}
-
-fn bucket_of(scope: &Scope) -> usize {
-    usize::from(blake3::hash(scope.to_string().as_bytes()).as_bytes()[0])
-}
-
-fn is_among(scope: &Scope, buckets: &[u8; BUCKETS / 8]) -> bool {
-    let bucket = bucket_of(scope);
-    buckets[bucket / 8] & (1 << (bucket % 8)) != 0
-}
-
-fn first_bytes<const N: usize>(bytes: &[u8; 32]) -> [u8; N] {
-    let mut first = [0; N];
-    first.copy_from_slice(&bytes[..N]);
-    first
 }

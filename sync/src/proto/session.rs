@@ -10,6 +10,7 @@ use driftless_core::ids::{Boot, EventId};
 use driftless_core::name::Scope;
 use driftless_core::vector::{Head, Vector};
 
+use super::frame::Buckets;
 use super::interest::{Interest, PeerInfo};
 use super::reason::Violation;
 
@@ -104,6 +105,8 @@ pub(crate) struct Session {
     pub(crate) told: BTreeSet<Scope>,
     /// What was held when digests of buckets were sent, until the peer says which of it is equal.
     pub(crate) offered: BTreeMap<Scope, Arc<Vector>>,
+    /// Buckets whose scopes are equal but for those whose vectors have been sent by then.
+    pub(crate) equal_due: Option<Buckets>,
     /// Scopes that were shared and no longer are; what is still on its way of them is ignored.
     pub(crate) left: BTreeSet<Scope>,
     pub(crate) pending: BTreeMap<Scope, Cursor>,
@@ -143,6 +146,7 @@ impl Session {
             differing: BTreeSet::new(),
             told: BTreeSet::new(),
             offered: BTreeMap::new(),
+            equal_due: None,
             left: BTreeSet::new(),
             pending: BTreeMap::new(),
             in_flight: VecDeque::new(),
@@ -297,6 +301,13 @@ impl Session {
         }
         *restart = Restart { waiting: true, events, ..*restart };
         Ok(true)
+    }
+
+    /// Uses up one of the searches of the log that the peer may cause in a minute.
+    pub(crate) fn spend_restart(&mut self, max: u32) -> Result<(), Violation> {
+        let limit = Violation::Limit { what: "searches of the log a minute", max: max as usize };
+        self.restarts_left = self.restarts_left.checked_sub(1).ok_or(limit)?;
+        Ok(())
     }
 
     /// Drops everything about a scope that is no longer shared.

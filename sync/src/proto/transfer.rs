@@ -17,7 +17,7 @@ use driftless_core::vector::Vector;
 
 use super::codec::{Codec, EVENTS_BYTES_MAX, EventsBody};
 use super::engine::{Engine, Fault, Output};
-use super::frame::{self, Ask, Frame, INCOMPLETE_MAX};
+use super::frame::{self, Ask, FRAME_SCOPES_MAX, Frame, INCOMPLETE_MAX};
 use super::interest::Class;
 use super::reason::Violation;
 use super::session::{Cursor, InFlight, Places, SessionId};
@@ -41,21 +41,15 @@ impl Engine {
         records: Vec<Arc<[u8]>>,
         replica: &mut Replica<S>,
     ) -> Result<(), Fault> {
-        let mut taken = Vec::with_capacity(records.len());
+        let (mut taken, mut places) = (Vec::with_capacity(records.len()), Vec::with_capacity(records.len()));
         for record in records {
             let place = Place::of(replica.fleet(), &record)?;
             if !self.shares(id, &place.scope) {
                 self.outside(id, &place.scope)?;
                 continue;
             }
-            let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
-            session.known(&place.scope, self.own.get(&place.scope));
-            session.note_sent_by_peer(&place.scope, place.chain, place.last_seq);
-            if session.is_hub() {
-                let seq = self.via_hubs.entry(place.scope).or_default().entry(place.chain).or_default();
-                *seq = place.last_seq.max(*seq);
-            }
             taken.push(record);
+            places.push(place);
         }
         let merged = match replica.merge(&taken) {
             Ok(merged) => merged,
@@ -69,12 +63,16 @@ impl Engine {
         self.counters.events_refused += merged.refused.len() as u64;
         let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
         session.unacknowledged = Some(number);
-        if !merged.wanted.is_empty() {
-            if session.incomplete.len() == INCOMPLETE_MAX {
-                return Err(Violation::Limit { what: "incomplete frames", max: INCOMPLETE_MAX }.into());
-            }
-            session.incomplete.push(number);
+        self.uncommitted.insert(id);
+        // What is no member is not remembered of the peer either: it could be anything.
+        if merged.wanted.is_empty() && merged.refused.is_empty() {
+            self.note_received(id, places);
+            return Ok(());
         }
+        if session.incomplete.len() == INCOMPLETE_MAX {
+            return Err(Violation::Limit { what: "incomplete frames", max: INCOMPLETE_MAX }.into());
+        }
+        session.incomplete.push(number);
         for want in merged.wanted {
             match want {
                 Want::Chain { scope, .. } | Want::Event { scope, .. } => session.wanted.insert(scope),
@@ -84,8 +82,20 @@ impl Engine {
                 }
             };
         }
-        self.uncommitted.insert(id);
         Ok(())
+    }
+
+    /// Notes that a peer holds what it sent, and what came from hubs.
+    fn note_received(&mut self, id: SessionId, places: Vec<Place>) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        for Place { scope, chain, last_seq } in places {
+            session.known(&scope, self.own.get(&scope));
+            session.note_sent_by_peer(&scope, chain, last_seq);
+            if session.is_hub() {
+                let seq = self.via_hubs.entry(scope).or_default().entry(chain).or_default();
+                *seq = last_seq.max(*seq);
+            }
+        }
     }
 
     /// Everything before is durable: acknowledges it, asks again for what could not be used, and lets
@@ -296,6 +306,10 @@ impl Engine {
             known.share(own);
             if ahead {
                 session.fetch.entry(scope).or_insert(fetch_at_ms);
+            }
+            if session.fetch.len() > FRAME_SCOPES_MAX {
+                let (what, max) = ("announced scopes to fetch", FRAME_SCOPES_MAX);
+                return Err(Violation::Limit { what, max }.into());
             }
         }
         Ok(())
