@@ -20,7 +20,8 @@ use crate::cli::failure::Failure;
 use crate::cli::import::{Format, ImportError, Options, Report, run};
 use crate::cli::print;
 use crate::cli::session::Session;
-use send::{Outcome, Sender};
+use send::Outcome;
+pub(in crate::cli) use send::Sender;
 
 /// Most requests under way, unless told otherwise.
 const REQUESTS: usize = 16;

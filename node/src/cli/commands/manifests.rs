@@ -9,7 +9,7 @@ use crate::cli::failure::Failure;
 use crate::cli::print;
 use crate::cli::query::Query;
 use crate::cli::resources::{Resource, of_manifest};
-use crate::cli::yaml::read_inputs;
+use crate::cli::yaml::{ParsedDocument, read_inputs};
 
 /// A manifest, and where it is addressed to.
 #[derive(Debug, Clone)]
@@ -41,15 +41,28 @@ impl Manifest {
 
 /// Reads all manifests before any is sent: a mistake in the last file leaves nothing half done.
 pub(in crate::cli) fn read(files: &Files, session_namespace: &str) -> Result<Vec<Manifest>, Failure> {
+    let mut documents = Vec::new();
+    for file in &files.filenames {
+        documents.extend(read_inputs(file, files.recursive)?);
+    }
+    if documents.is_empty() {
+        return Err(Failure::Refused(format!("no resources in {}", files.filenames.join(", "))));
+    }
+    from_documents(documents, session_namespace)
+}
+
+/// Addresses documents; every mistake is told, and one is enough to refuse all.
+pub(in crate::cli) fn from_documents(
+    documents: Vec<ParsedDocument>,
+    session_namespace: &str,
+) -> Result<Vec<Manifest>, Failure> {
     let mut manifests = Vec::new();
     let mut problems = Vec::new();
-    for file in &files.filenames {
-        for document in read_inputs(file, files.recursive)? {
-            let at = format!("{}:{}", document.file, document.line);
-            match manifest(document.value, session_namespace, at.clone()) {
-                Ok(manifest) => manifests.push(manifest),
-                Err(why) => problems.push(format!("{at}: {why}")),
-            }
+    for document in documents {
+        let at = format!("{}:{}", document.file, document.line);
+        match manifest(document.value, session_namespace, at.clone()) {
+            Ok(manifest) => manifests.push(manifest),
+            Err(why) => problems.push(format!("{at}: {why}")),
         }
     }
     let mut seen = BTreeSet::new();
@@ -59,9 +72,6 @@ pub(in crate::cli) fn read(files: &Files, session_namespace: &str) -> Result<Vec
         }
     }
     match problems.is_empty() {
-        true if manifests.is_empty() => {
-            Err(Failure::Refused(format!("no resources in {}", files.filenames.join(", "))))
-        }
         true => Ok(manifests),
         false => Err(Failure::Refused(format!("{}\nNothing was sent.", problems.join("\nerror: ")))),
     }

@@ -8,7 +8,7 @@
 mod nodes;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -124,6 +124,22 @@ impl Verify {
             ),
         });
         Ok(())
+    }
+}
+
+/// Waits until all nodes of a demo answer and hold the same where their interest is the same.
+pub(in crate::cli) async fn same_within(demo: &Path, within: Duration) -> Result<bool, Failure> {
+    let nodes = nodes::of_demo(demo, None)?;
+    let ends = Instant::now() + within;
+    loop {
+        let seen = nodes::look(&nodes).await;
+        if seen.iter().all(Result::is_ok) && pairs(&nodes, &seen, true).iter().all(Pair::is_same) {
+            return Ok(true);
+        }
+        if Instant::now() >= ends {
+            return Ok(false);
+        }
+        tokio::time::sleep(LOOK_AGAIN_AFTER).await;
     }
 }
 

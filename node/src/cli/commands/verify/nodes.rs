@@ -108,7 +108,7 @@ pub(super) fn find(
 }
 
 /// The nodes of a demo, each with its own credentials; the one at `first` comes first.
-fn of_demo(file: &Path, first: Option<String>) -> Result<Vec<Node>, Failure> {
+pub(super) fn of_demo(file: &Path, first: Option<String>) -> Result<Vec<Node>, Failure> {
     let shown = file.display().to_string();
     let text = std::fs::read(file).map_err(|source| Failure::io("read", shown.clone(), source))?;
     let listed: Vec<Value> = serde_json::from_slice(&text)
