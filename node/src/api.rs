@@ -139,8 +139,6 @@ pub struct Local {
     pub region: String,
     /// The namespace of requests that name none.
     pub namespace: String,
-    /// Contexts of hubs, as in the kubeconfig that the node hands out.
-    pub hub_contexts: Vec<String>,
     /// The fleet.
     pub fleet: FleetId,
     /// [`Replica::tag`] of its replica.

@@ -1,2 +1,3 @@
 //! One binary for all tests across crates.
+mod kubectl;
 mod simulation;

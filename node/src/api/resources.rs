@@ -1,11 +1,13 @@
 //! Reading and writing resources the way kubectl does it.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
-use driftless_core::name::Document;
+use driftless_core::name::{Document, Kind};
 use driftless_core::replica::View;
 use serde_json::{Value, json};
 
@@ -156,8 +158,10 @@ pub(super) async fn create(
             let cause = super::Cause { field: "metadata.name".to_owned(), message: field };
             StatusError::invalid(target.named(&name), vec![cause])
         })?;
-    let wish =
-        WriteRequest { version: None, ..new_write(&api, document, Wish::Create(resource), caller, &query)? };
+    let wish = WriteRequest {
+        version: None,
+        ..new_write(&api, document, Wish::Create(resource), caller, &query).await?
+    };
     finish(&api, &target, wish).await
 }
 
@@ -173,7 +177,7 @@ pub(super) async fn replace(
     let (target, document) = path.document(&api)?;
     let query: WriteQuery = request::query(&uri)?;
     let resource = request::json(&headers, body).await?;
-    let wish = with_preconditions(&api, resource, document, caller, &query, Wish::Replace)?;
+    let wish = with_preconditions(&api, resource, document, caller, &query, Wish::Replace).await?;
     finish(&api, &target, wish).await
 }
 
@@ -192,11 +196,11 @@ pub(super) async fn patch(
     let wish = match media_type {
         MERGE_PATCH => {
             let patch = request::parse(&request::body(body).await?)?;
-            with_preconditions(&api, patch, document, caller, &query, Wish::Merge)?
+            with_preconditions(&api, patch, document, caller, &query, Wish::Merge).await?
         }
         JSON_PATCH => {
             let patch = request::parse(&request::body(body).await?)?;
-            new_write(&api, document, Wish::JsonPatch(patch), caller, &query)?
+            new_write(&api, document, Wish::JsonPatch(patch), caller, &query).await?
         }
         other => {
             return Err(StatusError::unsupported_media_type(other, &format!("{MERGE_PATCH}, {JSON_PATCH}")));
@@ -218,7 +222,7 @@ pub(super) async fn delete(
     let query: WriteQuery = request::query(&uri)?;
     let options = request::json(&headers, body).await?;
     let text = |pointer: &str| options.pointer(pointer).and_then(Value::as_str);
-    let mut request = new_write(&api, document, Wish::Delete, caller, &query)?;
+    let mut request = new_write(&api, document, Wish::Delete, caller, &query).await?;
     request.uid = text("/preconditions/uid").map(str::to_owned);
     request.version = api.versions().parse(text("/preconditions/resourceVersion").unwrap_or_default())?;
     request.dry_run |=
@@ -265,7 +269,7 @@ async fn finish(api: &Api, target: &Target, request: WriteRequest) -> Answer {
     })
 }
 
-fn new_write(
+async fn new_write(
     api: &Api,
     document: Document,
     wish: Wish,
@@ -279,7 +283,12 @@ fn new_write(
             "it is written by daemons and by enrolment, never through this path",
         ));
     }
-    caller.may_write_document(api.local(), &document).map_err(|why| StatusError::forbidden(named, &why))?;
+    if let Err(mut why) = caller.may_write_document(api.local(), &document) {
+        if api.local().site.is_some() && !document.is_site_written() {
+            why = format!("{why}; {}", hub_hint(api).await?);
+        }
+        return Err(StatusError::forbidden(named, &why));
+    }
     Ok(WriteRequest {
         document,
         wish,
@@ -292,8 +301,18 @@ fn new_write(
     })
 }
 
+/// Where to go instead: the contexts that hubs hand out for themselves.
+async fn hub_hint(api: &Api) -> Result<String, StatusError> {
+    let hubs = api.read(|held| held.names(Kind::Hub, None, &BTreeMap::new())).await?;
+    let contexts: Vec<String> = hubs.iter().map(|hub| format!("driftless-{}", hub.name())).collect();
+    Ok(match contexts.is_empty() {
+        true => "use the context of a hub".to_owned(),
+        false => format!("use the context {}", contexts.join(" or ")),
+    })
+}
+
 /// A write whose body carries its preconditions in its metadata.
-fn with_preconditions(
+async fn with_preconditions(
     api: &Api,
     resource: Value,
     document: Document,
@@ -310,6 +329,6 @@ fn with_preconditions(
         Err(error) if error.reason() == "Expired" => return Err(StatusError::conflict(named)),
         Err(error) => return Err(error),
     };
-    let request = new_write(api, document, wish(resource), caller, query)?;
+    let request = new_write(api, document, wish(resource), caller, query).await?;
     Ok(WriteRequest { version, uid, ..request })
 }

@@ -40,7 +40,6 @@ impl Bench {
             site: None,
             region: "eu".into(),
             namespace: "default".into(),
-            hub_contexts: vec!["hub-eu-1".into()],
             fleet,
             log_tag: held.tag(),
         };

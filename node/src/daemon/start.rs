@@ -29,7 +29,7 @@ use crate::api::{Api, Caller, Local};
 use crate::edge;
 use crate::identity::{
     IdentityError, JoiningNode, KubeconfigError, NodeIdentity, ParseTokenError, PeerIdentity, Role,
-    SecretKey, SitePattern, TlsError, Token, TokenPurpose, admin_context, https_server_config, hub_resource,
+    SecretKey, SitePattern, TlsError, Token, TokenPurpose, https_server_config, hub_resource,
     hub_status_resource, quic_server_config, write_admin_kubeconfig,
 };
 
@@ -384,16 +384,7 @@ fn local_of(identity: &NodeIdentity, site: Option<(String, String)>, log_tag: u6
         Role::Hub { region, .. } | Role::Edge { region, .. } => region.clone(),
     };
     let namespace = site.as_ref().map_or_else(|| "default".to_owned(), |(namespace, _)| namespace.clone());
-    let hub_contexts = if identity.is_hub() { vec![admin_context(identity)] } else { vec![] };
-    Local {
-        node: identity.display_name(),
-        site,
-        region,
-        namespace,
-        hub_contexts,
-        fleet: identity.fleet,
-        log_tag,
-    }
+    Local { node: identity.display_name(), site, region, namespace, fleet: identity.fleet, log_tag }
 }
 
 fn bind(address: SocketAddr) -> Result<UdpSocket, DaemonError> {

@@ -1,5 +1,8 @@
 //! The surface that kubectl uses.
 
+use driftless_core::name::{Document, Kind};
+use driftless_core::replica::{ChangeRequest, Write};
+
 use super::*;
 
 #[tokio::test]
@@ -168,9 +171,13 @@ async fn a_dry_run_checks_everything_and_writes_nothing() {
 #[tokio::test]
 async fn an_edge_refuses_a_profile_and_names_a_hub() {
     let rig = Rig::of(Bench::edge("acme", "store-17"));
+    let hub = Document::new(Kind::Hub, "", "hub-eu-1").unwrap();
+    let resource = write::with_identity(&hub, json!({"spec": {"key": "00".repeat(32), "region": "eu"}}));
+    let write = Write::new(hub, ChangeRequest::Put(resource), "authority", NOON_MS);
+    rig.bench.write(Box::new(move |held| drop(held.write(write).unwrap()))).await.unwrap();
     let refused = rig.post(PROFILES, &store_base()).await;
     assert_eq!((refused.status, refused.reason()), (StatusCode::FORBIDDEN, "Forbidden".into()));
-    assert!(refused.text.contains("use the context hub-eu-1"), "{}", refused.text);
+    assert!(refused.text.contains("use the context driftless-hub-eu-1"), "{}", refused.text);
     let members = "/apis/driftless.dev/v1/namespaces/acme/members";
     assert_eq!(
         Rig::hub().post(members, &json!({"metadata": {"name": "store-17.a"}})).await.reason(),
