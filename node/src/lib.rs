@@ -2,6 +2,7 @@
 pub mod api;
 pub mod cli;
 pub mod daemon;
+pub mod desired;
 pub mod edge;
 pub mod identity;
 pub mod inputs;

@@ -189,8 +189,9 @@ pub async fn start_edge(options: EdgeOptions) -> Result<Daemon, DaemonError> {
         Scope::Profiles { namespace: namespace.clone() },
         Scope::Site { namespace: namespace.clone(), site: site.clone() },
     ];
+    let place = edge::Place { namespace: namespace.clone(), site: site.clone(), node: node.clone() };
     let kind = PeerKind::Site { namespace: namespace.clone(), site: site.clone(), node };
-    let (applier, active) = edge::Applier::new(&options, &namespace, &site);
+    let (applier, inventory, active) = edge::tasks(place, edge::EdgeConfig::from(&options));
     let start = Start {
         identity,
         kind,
@@ -201,9 +202,10 @@ pub async fn start_edge(options: EdgeOptions) -> Result<Daemon, DaemonError> {
     };
     let mut daemon = start.run(store, socket, options.api, &options.data_dir).await?;
     let runtime = daemon.runtime.clone();
-    daemon.tasks.spawn(links::keep_edge_links(runtime.clone(), options.hubs.clone(), options.peers.clone()));
-    daemon.tasks.spawn(applier.run(runtime.clone()));
-    daemon.tasks.spawn(edge::report_inventory(runtime, options));
+    // Whoever sees that the node is ready sees what it runs, with or without anybody to reach.
+    applier.restore(&runtime).await.map_err(|stopping| DaemonError::Stopped(stopping.to_string()))?;
+    daemon.tasks.spawn(links::keep_edge_links(runtime.clone(), options.hubs, options.peers));
+    daemon.tasks.spawn(edge::run(runtime, applier, inventory));
     Ok(daemon)
 }
 
