@@ -1,6 +1,6 @@
 //! The command line.
 //!
-//! [`args`] says what can be asked for, [`commands`] has one file for each group of questions, [`client`]
+//! [`args`] says what can be asked for, `commands` has one file for each group of questions, [`client`]
 //! carries them to a node, and [`output`], [`table`], [`yaml`], [`jsonpath`] and [`import`] turn text into
 //! values and back. What a program may want to read goes to standard output; everything else, progress and
 //! warnings and errors, to standard error. Exit codes: 0, 1 for an error, 2 for a command that makes no sense.

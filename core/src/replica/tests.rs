@@ -366,9 +366,9 @@ fn a_flush_precedes_every_acknowledgement_and_a_failed_one_acknowledges_nothing(
     for operation in &operations {
         match operation {
             Operation::Apply { .. } => unflushed = true,
-            Operation::Flush { .. } => unflushed = false,
+            Operation::Flush => unflushed = false,
             Operation::Note(_) => assert!(!unflushed, "acknowledged before it was flushed: {operations:?}"),
-            Operation::Failed { .. } => panic!("nothing was to fail"),
+            Operation::Failed => panic!("nothing was to fail"),
         }
     }
     let faults = Faults { flush: Some(2), ..Faults::default() };

@@ -1,5 +1,5 @@
 //! What can be asked for: the command line's shape. Each command's own arguments stand beside it, in
-//! [`super::commands`].
+//! `cli::commands`.
 
 use std::path::PathBuf;
 
