@@ -377,7 +377,7 @@ fn operations(
 
 /// The registers of a resource that its kind allows.
 fn validated(document: &Document, resource: &Value) -> Result<BTreeMap<String, Arc<str>>, WriteError> {
-    schema::validate(document.kind().name(), resource)
+    schema::validate_named(document.kind().name(), document.name(), resource)
         .map_err(|errors| WriteError::Invalid { document: document.clone(), errors })?;
     Ok(view::flatten(resource)?)
 }

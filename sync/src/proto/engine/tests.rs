@@ -357,7 +357,6 @@ fn a_burst_costs_tens_of_bytes_per_event() {
     let bytes: usize = world.carried.iter().map(|(_, bytes)| bytes.len()).sum();
     assert!(world.shows_values(edge, "p0", 640));
     assert!(bytes / 640 <= 120, "{} bytes per event", bytes / 640);
-    println!("{} bytes per event", bytes as f64 / 640.0);
 }
 
 #[test]
