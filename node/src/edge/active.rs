@@ -62,7 +62,7 @@ impl Config {
     }
 
     /// The same configuration, out of other profiles or revisions, that was applied when `self` was.
-    pub(super) fn from_other_profiles(&self, other: &Self) -> Option<Self> {
+    pub(super) fn with_profiles_of(&self, other: &Self) -> Option<Self> {
         if self.hash() != other.hash() || self.0["profiles"] == other.0["profiles"] {
             return None;
         }

@@ -282,7 +282,7 @@ impl Run {
     async fn note_other_profiles(&mut self) -> Result<(), Stopping> {
         let desired = self.wanted.to_apply(self.backend.now_ms());
         let (Some(active), Some(desired)) = (&self.active, desired) else { return Ok(()) };
-        let Some(updated) = active.from_other_profiles(desired) else { return Ok(()) };
+        let Some(updated) = active.with_profiles_of(desired) else { return Ok(()) };
         let kept = updated.clone();
         if let Err(error) = write(&*self.backend, move |held| active::store(held, &kept)).await? {
             tracing::warn!(%error, "the profiles of the active configuration were not noted");
