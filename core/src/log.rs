@@ -30,6 +30,9 @@ pub const RUN_BYTES_MAX: usize = 4_800;
 pub const TAIL_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Most entries of the tail before scopes have to be settled.
 pub const TAIL_ENTRIES_MAX: usize = 8_192;
+/// Most bytes of a scope's tail that are settled in one batch, unless a single entry is larger. Any two
+/// neighbouring runs exceed one run's limit, so this many bytes make some 220 runs, well within a batch.
+const SETTLE_BYTES_MAX: usize = 512 * 1024;
 /// Most runs that are rewritten in one batch.
 const REWRITE_RUNS: usize = 100;
 /// Largest record that is read back, in bytes.
@@ -230,8 +233,9 @@ impl<S: Store> Log<S> {
         self.tail.keys().cloned().collect()
     }
 
-    /// Appends a scope's tail to its runs in `batch`, and returns the position up to which the scope
-    /// is settled once that batch is applied. The caller then calls [`Log::settled`].
+    /// Appends the oldest part of a scope's tail to its runs in `batch`, as much as one batch takes, and
+    /// returns the position up to which the scope is settled once that batch is applied; `None` if it is
+    /// settled. The caller then calls [`Log::settled`] and comes back for the rest.
     pub fn settle(&self, scope: &Scope, batch: &mut Batch) -> Result<Option<u64>, StoreError> {
         let Some(entries) = self.tail.get(scope) else { return Ok(None) };
         let (start, end) = run_range(scope);
@@ -243,8 +247,15 @@ impl<S: Store> Log<S> {
             }
             ControlFlow::Break(())
         })?;
-        write_runs(scope, run, entries.values(), batch).map_err(damaged)?;
-        Ok(entries.keys().next_back().copied())
+        let mut bytes = 0;
+        let fits = |entry: &&Entry| {
+            let is_first = bytes == 0;
+            bytes += entry.bytes.len();
+            is_first || bytes <= SETTLE_BYTES_MAX
+        };
+        let part: Vec<&Entry> = entries.values().take_while(fits).collect();
+        write_runs(scope, run, part.iter().copied(), batch).map_err(damaged)?;
+        Ok(part.last().map(|entry| entry.last))
     }
 
     /// Forgets the tail of a scope up to `position`, after it was settled and is durable.

@@ -1,9 +1,9 @@
 //! Settling: moving what was committed from the tail of the log to where it stays.
 //!
-//! A scope is settled with its documents' records first and then, in one batch, its runs and its own
-//! record. A crash in between is harmless: a document's record says which position it has executed,
-//! and the scope's record says from where the tail still counts. Nothing here needs a flush; the store
-//! keeps batches in order.
+//! A scope is settled with its documents' records first and then, in one batch or in several if there is
+//! much, its runs and its own record. A crash in between is harmless: a document's record says which
+//! position it has executed, and the scope's record says from where the tail still counts. Nothing here
+//! needs a flush; the store keeps batches in order.
 
 use std::collections::BTreeMap;
 
@@ -47,14 +47,16 @@ impl<S: Store> Replica<S> {
             }
         }
         self.log.store_mut().apply(batch)?;
-        let mut batch = Batch::default();
-        let Some(position) = self.log.settle(scope, &mut batch)? else { return Ok(()) };
-        let Some(state) = self.scopes.get_mut(scope) else { return Ok(()) };
-        batch.put(scope_key(scope), state.encode(position)?);
-        state.settled = position;
-        self.log.store_mut().apply(batch)?;
-        self.log.settled(scope, position);
-        Ok(())
+        loop {
+            let mut batch = Batch::default();
+            let Some(position) = self.log.settle(scope, &mut batch)? else { return Ok(()) };
+            let Some(state) = self.scopes.get_mut(scope) else { return Ok(()) };
+            // The record may know more than is settled by then: what follows is replayed over it.
+            batch.put(scope_key(scope), state.encode(position)?);
+            state.settled = position;
+            self.log.store_mut().apply(batch)?;
+            self.log.settled(scope, position);
+        }
     }
 
     /// Drops the events of a scope that checkpoints cover. Costs the size of the scope's log.

@@ -115,6 +115,25 @@ fn a_replica_reopens_into_its_state_settled_or_not() {
 }
 
 #[test]
+fn a_tail_larger_than_a_batch_is_settled_in_parts() {
+    let (mut a, ..) = fleet();
+    put(&mut a, Kind::Profile, "acme", "store-base", profile());
+    // Each commit fills a run of its own, and there are more of them than a batch has keys.
+    let commits = crate::store::BATCH_KEYS_MAX + 50;
+    for round in 0..commits {
+        let note = format!("{round:05000}");
+        patch(&mut a, "store-base", json!({"spec": {"values": {"note": note}}}));
+    }
+    a.settle().unwrap();
+    assert_eq!(a.log.tail().count(), 0);
+    let reopened = open(a.store().fork(), HUB_A, 77);
+    same(&a, &reopened);
+    assert_eq!(a.position(), reopened.position());
+    let history = reopened.history(&document(Kind::Profile, "store-base")).unwrap();
+    assert_eq!(history.len(), commits + 1);
+}
+
+#[test]
 fn what_was_not_committed_is_gone_after_a_crash_and_nothing_else() {
     let (mut a, ..) = fleet();
     put(&mut a, Kind::Profile, "acme", "kept", profile());
