@@ -1,3 +1,17 @@
 //! One binary for all tests across crates.
+//!
+//! `rig` starts real processes: hubs and edges with data directories of their own, on QUIC, TLS and sled. Each file
+//! of tests tells one story about them; `tidy` holds the rules of the source tree, `simulation` runs without
+//! processes.
+#![allow(clippy::unwrap_used)]
+
+mod bad_input;
+mod crash;
+mod disks;
+mod fleet;
 mod kubectl;
+mod partition;
+mod policy;
+mod rig;
 mod simulation;
+mod tidy;

@@ -1,0 +1,90 @@
+//! A policy is changed on one hub and arrives, as files too, at edges of both regions, which can say why.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::rig::{Fleet, until};
+
+const PROFILE: &str = "
+apiVersion: driftless.dev/v1
+kind: Profile
+metadata: {name: store-base}
+spec:
+  priority: 100
+  selector: {matchLabels: {class: store}}
+  values: {pos: {replicas: 2, image: pos-2.3}}
+";
+const DEPOTS: &str = "
+apiVersion: driftless.dev/v1
+kind: Profile
+metadata: {name: depots}
+spec:
+  priority: 200
+  selector: {matchLabels: {class: depot}}
+  values: {pos: {replicas: 0}}
+";
+
+#[test]
+fn a_profile_reaches_edges_of_both_regions_and_they_know_why() {
+    let mut fleet = Fleet::of_two_regions();
+    let sites = [("hub-eu", "store-01"), ("hub-us", "store-02")];
+    for (hub, site) in sites {
+        fleet.edge(hub, site);
+    }
+    fleet.apply("hub-eu", PROFILE).ok();
+    fleet.apply("hub-us", DEPOTS).ok();
+    for (_, site) in sites {
+        arrives(&fleet, site, 2);
+    }
+    let changed = fleet.file("changed.yaml", &PROFILE.replace("replicas: 2", "replicas: 3"));
+    fleet.cli("hub-us", &["apply", "-f", &changed, "--reason", "INC-42"]).ok();
+    for (_, site) in sites {
+        arrives(&fleet, site, 3);
+        knows_why(&fleet, site);
+        knows_why_not(&fleet, site);
+    }
+}
+
+/// Waits for a number of replicas, in what resolution says and in the files.
+fn arrives(fleet: &Fleet, site: &str, replicas: u64) {
+    let resolved = || fleet.json(site, &["resolve", &format!("site/{site}")]);
+    until("the edge resolves its new configuration", || resolved()["values"]["pos"]["replicas"] == replicas);
+    let wanted = resolved();
+    let dir = fleet.rendered(site);
+    until("the files show the new configuration", || {
+        read(&dir, "config.hash").trim() == wanted["configHash"].as_str().unwrap()
+    });
+    let rendered: Value = serde_json::from_str(&read(&dir, "config.json")).unwrap();
+    assert_eq!(rendered["values"], wanted["values"]);
+    assert_eq!(rendered["values"]["pos"]["image"], "pos-2.3");
+    let text = read(&dir, "config.env");
+    assert!(text.contains(&format!("CONFIG_POS_REPLICAS={replicas}\n")), "{text}");
+}
+
+fn knows_why(fleet: &Fleet, site: &str) {
+    let why = fleet.json(site, &["why", &format!("site/{site}"), "pos.replicas"]);
+    let source = &why["source"];
+    assert_eq!(
+        (&why["value"], &source["kind"], &source["name"]),
+        (&3.into(), &"Profile".into(), &"store-base".into())
+    );
+    assert!(source["revision"].as_str().is_some_and(|revision| !revision.is_empty()), "{why}");
+    let writer = &source["writer"];
+    assert_eq!((&writer["by"], &writer["reason"]), (&"user/admin".into(), &"INC-42".into()));
+    assert!(writer["time"].as_str().is_some_and(|time| time.starts_with("20")), "{why}");
+    // What was not changed since is still known by the first write.
+    let image = fleet.json(site, &["why", &format!("site/{site}"), "pos.image"]);
+    assert_eq!(image["source"]["writer"]["reason"], "");
+}
+
+fn knows_why_not(fleet: &Fleet, site: &str) {
+    let why_not = fleet.json(site, &["why-not", "profile/depots", &format!("site/{site}")]);
+    assert_eq!((&why_not["matches"], &why_not["reason"]), (&false.into(), &"Selector".into()));
+    assert!(why_not["message"].as_str().is_some_and(|message| message.contains("class")), "{why_not}");
+}
+
+/// A rendered file; empty as long as it is not there.
+fn read(dir: &Path, name: &str) -> String {
+    std::fs::read_to_string(dir.join(name)).unwrap_or_default()
+}
