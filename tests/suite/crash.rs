@@ -13,7 +13,7 @@ use proptest::test_runner::{RngAlgorithm, TestRng};
 use crate::rig::{Fleet, Outcome, until};
 
 /// Kills in one run, unless `DRIFTLESS_KILLS` says otherwise.
-const KILLS: u64 = 15;
+const KILLS: u64 = 50;
 /// Clients that write at the same time.
 const WRITERS: usize = 3;
 /// The kill falls within this many milliseconds after the first acknowledgement of a round.

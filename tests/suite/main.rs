@@ -7,8 +7,10 @@
 
 mod bad_input;
 mod crash;
+mod demo;
 mod disks;
 mod fleet;
+mod import;
 mod kubectl;
 mod partition;
 mod policy;

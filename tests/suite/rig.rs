@@ -16,7 +16,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 pub(crate) use binary::driftless;
-pub(crate) use cli::Outcome;
+pub(crate) use cli::{Outcome, without_settings};
 pub(crate) use node::{Node, failed_start};
 
 /// How long anything may take that has to happen in the end. Generous: it is only used up by what is broken.
