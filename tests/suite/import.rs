@@ -25,7 +25,7 @@ fn nodes_of_a_cluster_become_machines_of_a_site() {
     // They are written by their site alone.
     let refused = fleet.cli("hub-eu", &["import", &file, "--site", "store-02"]);
     assert_eq!(refused.code, 1, "{refused:?}");
-    assert!(refused.stderr.contains("Forbidden"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("only the nodes of site"), "{}", refused.stderr);
 }
 
 #[test]
