@@ -17,6 +17,8 @@ use super::time::rfc3339;
 use super::{Api, Presence};
 use crate::inputs::{NamespaceInputs, Pins, SiteFacts};
 
+/// Conditions that only the site itself can tell.
+const SITE_SAYS: [&str; 2] = ["Held", "Inventory"];
 /// A site was heard less than this ago.
 const FRESH_MS: u64 = 60_000;
 /// A site was heard less than this ago.
@@ -213,7 +215,24 @@ impl Resolved {
         self.outcome.failed.is_none().then_some(active == self.outcome.config_hash)
     }
 
+    /// A condition that the site reported.
+    fn reported(&self, kind: &str) -> Option<&Value> {
+        let conditions = self.facts.report.as_deref()?.pointer("/status/conditions")?.as_array()?;
+        conditions.iter().find(|condition| condition["type"] == kind)
+    }
+
+    /// Why the site does not run what it should, in its own words, if they are about what is desired now.
+    fn refusal(&self) -> Option<&Value> {
+        let report = self.facts.report.as_deref()?;
+        let about = report.pointer("/status/desired/configHash")?;
+        let is_current = *about == self.outcome.config_hash && self.outcome.failed.is_none();
+        self.reported("Applied").filter(|applied| is_current && applied["status"] == "False")
+    }
+
     fn applied(&self) -> Value {
+        if let (Some(false) | None, Some(refusal)) = (self.is_applied(), self.refusal()) {
+            return refusal.clone();
+        }
         let hold = self.facts.resource.pointer("/spec/hold");
         let (status, reason, message) = match (self.is_applied(), self.active_hash(), hold) {
             (Some(true), ..) => ("True", "Active", "the site runs its desired configuration"),
@@ -256,6 +275,7 @@ fn status(api: &Api, resolved: &Resolved) -> Value {
     status.insert("desired".to_owned(), json!({"configHash": resolved.outcome.config_hash}));
     let mut conditions = vec![resolved.resolves(), synced(&presence), resolved.applied()];
     conditions.extend(resolved.outcome.conditions.iter().cloned());
+    conditions.extend(SITE_SAYS.iter().filter_map(|kind| resolved.reported(kind)).cloned());
     status.insert("conditions".to_owned(), Value::Array(conditions));
     Value::Object(status)
 }

@@ -132,3 +132,25 @@ async fn a_site_shows_what_it_should_run_and_whether_it_does() {
     let table = rig.get_table(PROFILES).await;
     assert_eq!(table["rows"][0]["cells"].as_array().unwrap()[3..5], [json!("1"), json!("0")]);
 }
+
+#[tokio::test]
+async fn a_site_says_itself_why_it_does_not_run_what_it_should() {
+    let rig = store_17().await;
+    let path = "/apis/driftless.dev/v1/namespaces/acme/sites/store-17";
+    let shown = async |kind: &str| {
+        let site = rig.get(path).await.json();
+        let conditions = site["status"]["conditions"].as_array().unwrap().clone();
+        conditions.into_iter().find(|condition| condition["type"] == kind).unwrap_or_default()
+    };
+    let hash = rig.get(path).await.json()["status"]["desired"]["configHash"].clone();
+    let failed =
+        json!({"type": "Applied", "status": "False", "reason": "HookFailed", "message": "exit code 7"});
+    let inventory = json!({"type": "Inventory", "status": "False", "reason": "CommandFailed", "message": ""});
+    let conditions = json!([failed, inventory]);
+    let says = |hash: &Value| json!({"desired": {"configHash": hash}, "conditions": conditions});
+    report(&rig, "store-17", says(&hash)).await;
+    assert_eq!((shown("Applied").await, shown("Inventory").await), (failed.clone(), inventory.clone()));
+    // What it says of another configuration is no news of this one.
+    report(&rig, "store-17", says(&json!("ab"))).await;
+    assert_eq!(shown("Applied").await["reason"], "NotReported");
+}
