@@ -198,7 +198,7 @@ fn report(world: &mut World) -> Result<(), Broken> {
             put(DocumentKind::Machine, &name, json!({"spec": spec}))
         }
     };
-    let write = Write::new(document, change, "agent", world.clock(node));
+    let write = Write::new(document, change, "inventory", world.clock(node));
     world.write(node, write).map(|_| ())
 }
 
