@@ -211,7 +211,7 @@ fn machines() -> Vec<Column> {
     vec![
         NAME,
         text("Site", |machine, _| owner(machine)),
-        text("Ready", |machine, _| condition(machine, "/spec/conditions", "Ready")),
+        text("Ready", |machine, _| condition(machine, "/status/conditions", "Ready")),
         text("Cluster", |machine, _| at(machine, "/spec/cluster")),
         text("CPU", |machine, _| or_unknown(machine, "/spec/capacity/cpu")),
         text("Memory", |machine, _| or_unknown(machine, "/spec/capacity/memory")),

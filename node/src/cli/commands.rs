@@ -80,7 +80,7 @@ fn daemon_failure(error: &dyn std::error::Error) -> Failure {
     let mut source = error.source();
     while let Some(cause) = source {
         let said = cause.to_string();
-        if !text.ends_with(&said) {
+        if !text.contains(&said) {
             text.push_str(": ");
             text.push_str(&said);
         }

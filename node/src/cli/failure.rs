@@ -126,7 +126,7 @@ impl Failure {
         let mut source = self.source();
         while let Some(error) = source {
             let said = error.to_string();
-            if !text.ends_with(&said) {
+            if !text.contains(&said) {
                 text.push_str(": ");
                 text.push_str(&said);
             }

@@ -108,6 +108,10 @@ impl Delete {
                 }
             }
         }
+        if wide && targets.is_empty() {
+            print::note("No resources found.");
+            return Ok(targets);
+        }
         if wide && !self.yes && self.dry_run.parameter().is_none() {
             return Err(Failure::Refused(format!(
                 "this deletes {} resources of namespace {}; say --yes if that is meant, or look with --dry-run. Nothing was deleted.",

@@ -108,12 +108,12 @@ fn change(operations: &Value) -> String {
 }
 
 /// An event's id as people can compare it.
-pub(super) fn short(id: &str) -> String {
+pub(in crate::cli::commands) fn short(id: &str) -> String {
     id.chars().take(12).collect()
 }
 
 /// A pointer (RFC 6901) as people write paths: dots, and brackets around keys that have dots.
-pub(super) fn dotted(pointer: &str) -> String {
+pub(in crate::cli::commands) fn dotted(pointer: &str) -> String {
     let mut out = String::new();
     for key in pointer.split('/').skip(1) {
         let key = key.replace("~1", "/").replace("~0", "~");

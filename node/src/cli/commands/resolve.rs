@@ -4,6 +4,8 @@ use clap::Args;
 use driftless_core::name::Kind;
 use serde_json::json;
 
+use super::manifests::read;
+use crate::cli::args::Files;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Output, render_objects};
 use crate::cli::print;
@@ -17,13 +19,17 @@ use crate::cli::session::Session;
 Examples:
   driftless resolve site/store-17
   driftless resolve site/store-17 -o json
-  driftless resolve site/store-17 -o jsonpath='{.configHash}'")]
+  driftless resolve site/store-17 -o jsonpath='{.configHash}'
+  driftless resolve site/store-17 --with new-profile.yaml")]
 pub struct Resolve {
     /// site/NAME
     pub site: String,
     /// yaml, json, jsonpath=TEMPLATE or custom-columns=HEADER:PATH,…
     #[arg(long, short, value_name = "FORM", default_value = "yaml")]
     pub output: String,
+    /// As if these manifests were applied; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub with: Vec<String>,
 }
 
 impl Resolve {
@@ -35,7 +41,12 @@ impl Resolve {
             ));
         }
         let site = parse_of_kind(&self.site, Kind::Site)?;
-        let body = json!({"site": site, "namespace": session.namespace});
+        let mut body = json!({"site": site, "namespace": session.namespace});
+        if !self.with.is_empty() {
+            let files = Files { filenames: self.with, recursive: false };
+            let manifests = read(&files, &session.namespace)?;
+            body["with"] = manifests.into_iter().map(|manifest| manifest.value).collect();
+        }
         let answer = session.post(&Query::new("/v1/resolve"), &body).await?;
         print::out(&render_objects(&[answer], true, &output, false)?)
     }

@@ -116,7 +116,10 @@ impl Verify {
         }
         let different = pairs.iter().filter(|pair| !pair.is_same()).count();
         print::note(&match different {
-            0 => format!("Replicas with the same interest have the same digests ({} pairs).", pairs.len()),
+            0 => format!(
+                "Replicas with the same interest have the same digests (pairs compared: {}).",
+                pairs.len()
+            ),
             _ => format!(
                 "{different} of {} pairs differ. Nodes that were just connected may need a moment: try --within 30s; `driftless peers` \
                  says which links are cut or behind.",

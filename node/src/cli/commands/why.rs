@@ -1,7 +1,10 @@
 //! `why` and `why-not`: where a value comes from, and why a profile does not apply.
 
+mod text;
+
 use clap::Args;
 use driftless_core::name::Kind;
+use serde_json::Value;
 
 use crate::cli::failure::Failure;
 use crate::cli::output::{Output, render_objects};
@@ -22,8 +25,8 @@ pub struct Why {
     /// A path of the site's values, as in pos.replicas
     pub path: String,
     /// yaml, json or jsonpath=TEMPLATE
-    #[arg(long, short, value_name = "FORM", default_value = "yaml")]
-    pub output: String,
+    #[arg(long, short, value_name = "FORM")]
+    pub output: Option<String>,
 }
 
 /// Show why a profile does not apply to a site
@@ -37,15 +40,15 @@ pub struct WhyNot {
     /// site/NAME
     pub site: String,
     /// yaml, json or jsonpath=TEMPLATE
-    #[arg(long, short, value_name = "FORM", default_value = "yaml")]
-    pub output: String,
+    #[arg(long, short, value_name = "FORM")]
+    pub output: Option<String>,
 }
 
 impl Why {
     pub(in crate::cli) async fn run(self, session: &Session) -> Result<(), Failure> {
         let site = parse_of_kind(&self.site, Kind::Site)?;
         let path = Query::new("/v1/why").with("site", &site).with("namespace", &session.namespace);
-        show(session, path.with("path", &self.path), &self.output).await
+        show(session, path.with("path", &self.path), self.output.as_deref(), text::why).await
     }
 }
 
@@ -54,15 +57,22 @@ impl WhyNot {
         let profile = parse_of_kind(&self.profile, Kind::Profile)?;
         let site = parse_of_kind(&self.site, Kind::Site)?;
         let path = Query::new("/v1/why-not").with("site", &site).with("namespace", &session.namespace);
-        show(session, path.with("profile", &profile), &self.output).await
+        show(session, path.with("profile", &profile), self.output.as_deref(), text::why_not).await
     }
 }
 
-async fn show(session: &Session, path: Query, output: &str) -> Result<(), Failure> {
-    let output = Output::parse(output).map_err(|error| Failure::Usage(error.to_string()))?;
-    if output.wants_table() || output == Output::Name {
-        return Err(Failure::Usage("reasons are shown as yaml, json or jsonpath".to_owned()));
-    }
+async fn show(
+    session: &Session,
+    path: Query,
+    output: Option<&str>,
+    for_people: fn(&Value) -> String,
+) -> Result<(), Failure> {
+    let output =
+        Output::parse(output.unwrap_or_default()).map_err(|error| Failure::Usage(error.to_string()))?;
     let answer = session.get(&path).await?;
-    print::out(&render_objects(&[answer], true, &output, false)?)
+    match output {
+        Output::Table | Output::Wide => print::out(&for_people(&answer)),
+        Output::Name => Err(Failure::Usage("a reason has no name; use yaml, json or jsonpath".to_owned())),
+        output => print::out(&render_objects(&[answer], true, &output, false)?),
+    }
 }
