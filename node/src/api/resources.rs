@@ -23,6 +23,8 @@ type Answer = Result<Response, StatusError>;
 
 const MERGE_PATCH: &str = "application/merge-patch+json";
 const JSON_PATCH: &str = "application/json-patch+json";
+/// Documents that one turn of the replica's owner reads.
+pub(super) const DOCUMENTS_PER_READ: usize = 256;
 
 /// Which resources of a kind a list or a watch is about.
 #[derive(Debug, Clone)]
@@ -53,21 +55,33 @@ impl Filter {
             && self.fields.name().is_none_or(|name| name == document.name())
     }
 
-    /// What matches now, by namespace and name.
-    pub(super) fn select(&self, held: &super::Held) -> Result<Vec<View>, StatusError> {
-        let (kind, namespace) = (self.target.served.kind, self.target.namespace.as_deref());
-        if let (Some(name), Some(namespace)) = (self.fields.name(), namespace) {
-            let view = match Document::new(kind, namespace, name) {
-                Ok(document) => held.get(&document).map_err(StatusError::internal)?,
-                Err(_) => None,
-            };
-            return Ok(view.into_iter().filter(|view| self.matches(view)).collect());
-        }
-        let mut views =
-            held.list(kind, namespace, &self.labels.equalities()).map_err(StatusError::internal)?;
+    /// What matches, by namespace and name, and a position whose changes it shows.
+    ///
+    /// Documents are read a few hundred at a time, so that a list of a whole fleet does not keep others
+    /// waiting. What changes meanwhile may be shown already, and follows in a watch from the position.
+    pub(super) async fn select(&self, api: &Api) -> Result<(u64, Vec<View>), StatusError> {
+        let (kind, namespace, labels) =
+            (self.target.served.kind, self.target.namespace.clone(), self.labels.equalities());
+        let (position, mut documents) =
+            api.read(move |held| (held.position(), held.names(kind, namespace.as_deref(), &labels))).await?;
+        documents.retain(|document| self.is_about(document));
+        let mut views = views(api, documents).await?;
         views.retain(|view| self.matches(view));
-        Ok(views)
+        Ok((position, views))
     }
+}
+
+/// Reads documents, those that exist, a few hundred at a time.
+pub(super) async fn views(api: &Api, documents: Vec<Document>) -> Result<Vec<View>, StatusError> {
+    let mut views = Vec::with_capacity(documents.len());
+    for documents in documents.chunks(DOCUMENTS_PER_READ) {
+        let documents = documents.to_vec();
+        let read = api.read(move |held| {
+            documents.iter().map(|document| held.get(document)).collect::<Result<Vec<_>, _>>()
+        });
+        views.extend(read.await?.map_err(StatusError::internal)?.into_iter().flatten());
+    }
+    Ok(views)
 }
 
 /// `GET` on a collection: a list, or a watch.
@@ -95,8 +109,7 @@ pub(super) async fn list(
     // Any version that is ours is satisfied by the present state.
     api.versions().parse(&query.resource_version)?;
     let served = filter.target.served;
-    let (position, views) =
-        api.read(move |held| filter.select(held).map(|views| (held.position(), views))).await??;
+    let (position, views) = filter.select(&api).await?;
     let resources = rendered(&api, views).await?;
     let metadata = json!({"resourceVersion": api.versions().format(position)});
     let answer = match wants_table {

@@ -12,9 +12,10 @@ use driftless_core::replica::View;
 use driftless_core::resolve::{resolve, revision, short};
 use serde_json::{Map, Value, json};
 
+use super::resources::{DOCUMENTS_PER_READ, views};
 use super::status_error::StatusError;
 use super::time::rfc3339;
-use super::{Api, Presence};
+use super::{Api, Held, Presence};
 use crate::inputs::{NamespaceInputs, Pins, SiteFacts};
 
 /// Conditions that only the site itself can tell.
@@ -148,16 +149,21 @@ async fn resolved(
         _ => None,
     };
     let desired = api.desired(namespace.clone(), only).await?;
-    let facts = api
-        .read(move |held| {
-            let sites = match sites {
-                Some(sites) => sites,
-                None => held.list(Kind::Site, Some(&namespace), &BTreeMap::new())?,
-            };
+    let sites = match sites {
+        Some(sites) => sites,
+        None => {
+            let names = move |held: &Held| held.names(Kind::Site, Some(&namespace), &BTreeMap::new());
+            views(api, api.read(names).await?).await?
+        }
+    };
+    let mut facts = Vec::with_capacity(sites.len());
+    for sites in sites.chunks(DOCUMENTS_PER_READ) {
+        let sites = sites.to_vec();
+        let read = api.read(move |held| {
             sites.into_iter().map(|site| SiteFacts::of(held, site)).collect::<Result<Vec<_>, _>>()
-        })
-        .await?
-        .map_err(StatusError::internal)?;
+        });
+        facts.extend(read.await?.map_err(StatusError::internal)?);
+    }
     let api = api.clone();
     // Ten thousand sites take seconds the first time: not on the threads that answer others.
     tokio::task::spawn_blocking(move || {

@@ -207,22 +207,20 @@ fn rollouts() -> Vec<Column> {
     ]
 }
 
+/// Machines carry readiness in their status and facts in their spec, as inventories report them.
 fn machines() -> Vec<Column> {
     vec![
         NAME,
         text("Site", |machine, _| owner(machine)),
-        text("Ready", |machine, _| condition(machine, "/status/conditions", "Ready")),
-        text("Cluster", |machine, _| at(machine, "/spec/cluster")),
+        text("Ready", |machine, _| condition(machine, CONDITIONS, "Ready")),
         text("CPU", |machine, _| or_unknown(machine, "/spec/capacity/cpu")),
         text("Memory", |machine, _| or_unknown(machine, "/spec/capacity/memory")),
         AGE,
-        wide("Versions", |machine, _| {
-            let versions = machine.pointer("/spec/versions").and_then(Value::as_object);
-            let pairs = versions.into_iter().flatten();
-            let pairs: Vec<String> =
-                pairs.map(|(name, version)| format!("{name}={}", version.as_str().unwrap_or("?"))).collect();
-            json!(pairs.join(","))
-        }),
+        wide("OS", |machine, _| or_unknown(machine, "/spec/os")),
+        wide("Arch", |machine, _| or_unknown(machine, "/spec/arch")),
+        wide("Kernel", |machine, _| or_unknown(machine, "/spec/kernelVersion")),
+        wide("Kubelet", |machine, _| at(machine, "/spec/kubeletVersion")),
+        wide("Model", |machine, _| at(machine, "/spec/model")),
     ]
 }
 

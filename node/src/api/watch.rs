@@ -4,7 +4,8 @@
 //! hash, never the resource, so that something that leaves the selection is announced as deleted, and
 //! what only looks different because a clock moved on is not announced at all. Site statuses depend on
 //! more than the site's own document: on what the site says of itself, on profiles, on presence; so a
-//! watch of sites looks again at all of its sites when such a thing changes, at most once a second.
+//! watch of sites looks again at all of its sites when such a thing changes, at most once a second, and
+//! less often where that takes long.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -33,6 +34,8 @@ const BOOKMARK_EVERY: Duration = Duration::from_secs(30);
 const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(1);
 /// How often presence is looked at.
 const PRESENCE_EVERY: Duration = Duration::from_secs(5);
+/// A watch of a large fleet looks for a twentieth of its time at most.
+const IDLE_PER_LOOK: u32 = 20;
 /// Changes taken at a time.
 const CHANGES_AT_A_TIME: usize = 512;
 
@@ -64,6 +67,7 @@ pub(super) async fn watch(
         bookmark_at: Instant::now() + BOOKMARK_EVERY,
         look_again_at: None,
         presence_at: Instant::now() + PRESENCE_EVERY,
+        look_took: Duration::ZERO,
         bookmarks: is_true(query.allow_watch_bookmarks.as_deref()),
         as_table,
         rows: query.rows(),
@@ -96,6 +100,8 @@ struct Watcher {
     bookmark_at: Instant,
     look_again_at: Option<Instant>,
     presence_at: Instant,
+    /// How long the last look at everything took.
+    look_took: Duration,
     bookmarks: bool,
     as_table: bool,
     rows: RowObject,
@@ -107,15 +113,9 @@ struct Watcher {
 impl Watcher {
     /// Takes the present state: shown to the client, or known to it already.
     async fn begin(&mut self, start: Option<u64>, send_initial: bool) -> Result<(), StatusError> {
-        let filter = self.filter.clone();
-        let (position, views, kept) = self
-            .api
-            .read(move |held| {
-                let kept = start.map_or(Ok(()), |start| held.changes(start, 1).map(drop));
-                filter.select(held).map(|views| (held.position(), views, kept))
-            })
-            .await??;
-        if start.is_some() && !send_initial {
+        let (position, views) = self.filter.select(&self.api).await?;
+        if let (Some(start), false) = (start, send_initial) {
+            let kept = self.api.read(move |held| held.changes(start, 1)).await?;
             kept.map_err(|error| StatusError::expired(error.to_string()))?;
         }
         match start {
@@ -185,12 +185,12 @@ impl Watcher {
             || (self.depends_on_others() && now >= self.presence_at)
         {
             self.look_again_at = None;
-            self.presence_at = now + PRESENCE_EVERY;
-            let filter = self.filter.clone();
-            let views = self.api.read(move |held| filter.select(held)).await??;
+            let (_, views) = self.filter.select(&self.api).await?;
             // What is new or gone comes with its own change.
             let views = views.into_iter().filter(|view| self.shown.contains_key(&view.document)).collect();
             self.show(views, &BTreeSet::new()).await?;
+            self.look_took = now.elapsed();
+            self.presence_at = Instant::now() + PRESENCE_EVERY.max(self.look_took * IDLE_PER_LOOK);
         }
         if self.bookmarks && now >= self.bookmark_at {
             self.bookmark_at = now + BOOKMARK_EVERY;
@@ -256,7 +256,8 @@ impl Watcher {
             _ => false,
         };
         if self.look_again_at.is_none() && changes.iter().any(concerns) {
-            self.look_again_at = Some(Instant::now() + LOOK_AGAIN_EVERY);
+            let pause = LOOK_AGAIN_EVERY.max(self.look_took * IDLE_PER_LOOK);
+            self.look_again_at = Some(Instant::now() + pause);
         }
     }
 

@@ -72,6 +72,20 @@ fn an_override_names_its_layer_paths_and_end() {
 }
 
 #[test]
+fn a_machine_is_ready_if_it_says_so() {
+    let machine = |status: Value| {
+        let resource = json!({"metadata": {"name": "store-17.till-1"}, "spec": {"capacity": {"cpu": "2"}}, "status": status});
+        row(Kind::Machine, resource)
+    };
+    let ready = machine(json!({"conditions": [{"type": "Ready", "status": "True"}]}));
+    assert_eq!(
+        (cell(&ready, "Ready"), cell(&ready, "Site"), cell(&ready, "CPU")),
+        ("True".into(), "store-17".into(), "2".into())
+    );
+    assert_eq!(cell(&machine(json!({})), "Ready"), "Unknown");
+}
+
+#[test]
 fn every_kind_has_a_table_that_bears_any_resource() {
     for kind in Kind::ALL {
         for resource in [json!({}), json!({"metadata": [], "spec": "x", "status": 7}), json!(null)] {
