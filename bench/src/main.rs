@@ -1,2 +1,29 @@
-//! Measurements.
-fn main() {}
+//! Measurements of Driftless. `docs/BENCHMARKS.md` holds the commands, the figures and what they say.
+//!
+//! Every figure is computed from what a run observed; none is written in the code. Where a time
+//! matters, what it is compared with is measured in the same run, on the same disk.
+
+#![allow(clippy::disallowed_methods, reason = "measuring means reading clocks")]
+
+mod child;
+mod commits;
+mod environment;
+mod fleet;
+mod hello;
+mod memory;
+mod merge;
+mod options;
+mod process;
+mod relay;
+mod reopen;
+mod report;
+mod samples;
+mod visible;
+mod wire;
+mod workload;
+
+use clap::Parser as _;
+
+fn main() -> anyhow::Result<()> {
+    options::Command::parse().run()
+}
