@@ -230,7 +230,8 @@ const RELEASE: &[Field] = &[
 const ARTIFACT: &[Field] = &[
     required("mediaType", Text, "The OCI media type."),
     required("digest", Checked(check_digest), "sha256:<64 hex digits>."),
-    required("size", Integer(0, 1 << 53), "In bytes."),
+    field("size", Integer(0, 1 << 53), "In bytes, where it is known; Helm's indexes do not tell it."),
+    field("url", Checked(check_not_blank), "Where it is fetched, if not from the source of the app."),
 ];
 
 const ROLLOUT: &[Field] = &[

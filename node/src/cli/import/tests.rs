@@ -21,7 +21,9 @@ fn real(data: &Path, file: &str, options: &Options) -> (Report, BTreeMap<String,
     let mut resources = BTreeMap::new();
     let path = data.join(file).to_string_lossy().into_owned();
     let report = run(&path, None, options, &mut |resource| {
-        let key = format!("{}/{}", resource["kind"].as_str().unwrap(), name(&resource));
+        let kind = resource["kind"].as_str().unwrap();
+        let key = format!("{kind}/{}", name(&resource));
+        assert_eq!(driftless_core::schema::validate(kind, &resource), Ok(()), "{key}");
         assert!(resources.insert(key, resource).is_none(), "a name came twice");
     })
     .unwrap();
