@@ -40,7 +40,7 @@ pub enum JoinFailure {
     Grant(#[from] JoinError),
     /// No hub could be reached.
     #[error(
-        "no hub answered at {tried}: {last}; check the address and that UDP gets through, then start again"
+        "no hub of the fleet answered at {tried}: {last}; check the address and that UDP gets through, then start again"
     )]
     Unreachable {
         /// The addresses.
@@ -68,6 +68,9 @@ pub(super) async fn join(
             }
             Ok(Ok((_, JoinReply::Refused(refused)))) => return Err(refused.into()),
             Ok(Ok((_, JoinReply::Renewed(_)))) => last = "the hub answered another question".to_owned(),
+            Ok(Err(ExchangeError::Dial(error))) if error.is_other_fleet() => {
+                last = format!("what answers there is of another fleet than the token ({error})");
+            }
             Ok(Err(error)) => last = error.to_string(),
             Err(_) => last = format!("no answer within {} s", ATTEMPT.as_secs()),
         }

@@ -73,6 +73,17 @@ pub(super) enum DialError {
     Timeout,
 }
 
+/// TLS's alert `unknown_ca`: whoever answered has certificates of another authority.
+const UNKNOWN_AUTHORITY: u8 = 48;
+
+impl DialError {
+    /// Whether somebody answered, who is of another fleet.
+    pub(super) fn is_other_fleet(&self) -> bool {
+        let Self::Connection(quinn::ConnectionError::TransportError(error)) = self else { return false };
+        error.code == quinn::TransportErrorCode::crypto(UNKNOWN_AUTHORITY)
+    }
+}
+
 /// An endpoint that only dials.
 pub(super) fn client_endpoint() -> Result<quinn::Endpoint, DialError> {
     let any = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);
