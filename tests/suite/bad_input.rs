@@ -124,7 +124,7 @@ fn a_peer_of_another_fleet_is_refused() {
     let token = other.token(&["--role", "edge", "--site", "store-01"]);
     let hub = fleet.node("hub-eu").quic.clone();
     let arguments = ["edge", "--hub", &hub, "--join", &format!("@{}", token.display())];
-    failed_start(&fleet.path("stranger"), &arguments).refused(1, &["check the address"]);
+    failed_start(&fleet.path("stranger"), &arguments).refused(1, &["of another fleet", "check the address"]);
     // Nor does the command line of one fleet get in at the other.
     let url = fleet.url("hub-eu");
     let refused = other.cli("hub-eu", &["--server", &url, "get", "sites"]);
