@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::Query;
 use axum::http::{HeaderMap, Method, Uri, header};
 use axum::response::{IntoResponse, Response};
 use driftless_core::name::Document;
+use futures_util::StreamExt as _;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -18,6 +19,8 @@ use super::{Api, BODY_BYTES_MAX};
 
 /// Longest wait for a request's body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How much of a body that is too large is read, so that its sender can be told.
+const DROPPED_BYTES_MAX: usize = 4 * BODY_BYTES_MAX;
 
 /// Answers paths that do not exist.
 pub(super) async fn no_such_path(uri: Uri) -> StatusError {
@@ -38,16 +41,31 @@ pub(super) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, StatusError> {
 }
 
 /// Reads a body within the limits, as bytes.
-pub(super) async fn body(body: Body) -> Result<axum::body::Bytes, StatusError> {
-    let read = axum::body::to_bytes(body, BODY_BYTES_MAX);
-    match tokio::time::timeout(BODY_TIMEOUT, read).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if is_length_limit(&error) => {
-            Err(StatusError::too_large("a request body holds at most 3 MiB"))
-        }
+pub(super) async fn body(body: Body) -> Result<Bytes, StatusError> {
+    match tokio::time::timeout(BODY_TIMEOUT, within_limit(body)).await {
+        Ok(Ok(Some(bytes))) => Ok(bytes),
+        Ok(Ok(None)) => Err(StatusError::too_large("a request body holds at most 3 MiB")),
         Ok(Err(error)) => Err(StatusError::bad_request(format!("body could not be read: {error}"))),
         Err(_) => Err(StatusError::bad_request("body did not arrive within 60 s")),
     }
+}
+
+/// Reads a body; `None` if it is too large. Some of what is too much is read and dropped: a client that still
+/// sends when the connection is closed sees a reset and not the answer.
+async fn within_limit(body: Body) -> Result<Option<Bytes>, axum::Error> {
+    let (mut frames, mut kept, mut seen) = (body.into_data_stream(), Vec::new(), 0);
+    while let Some(frame) = frames.next().await {
+        let frame = frame?;
+        seen += frame.len();
+        if seen <= BODY_BYTES_MAX {
+            kept.extend_from_slice(&frame);
+        } else if seen > DROPPED_BYTES_MAX {
+            break;
+        } else {
+            kept = Vec::new();
+        }
+    }
+    Ok((seen <= BODY_BYTES_MAX).then(|| kept.into()))
 }
 
 /// Reads a body as JSON; an absent one is null.
@@ -198,17 +216,6 @@ impl Target {
     pub(super) fn named<'a>(&self, name: &'a str) -> Named<'a> {
         Named { plural: self.served.plural, kind: self.served.kind.name(), name }
     }
-}
-
-fn is_length_limit(error: &axum::Error) -> bool {
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        if error.is::<http_body_util::LengthLimitError>() {
-            return true;
-        }
-        source = error.source();
-    }
-    false
 }
 
 /// A JSON answer with a status other than 200.
