@@ -69,7 +69,12 @@ impl Fleet {
 
     /// Adds an edge that joins with this token.
     pub(crate) fn edge_with(&mut self, site: &str, token: &Path) -> &mut Node {
-        self.start_edge(site, joining(Some(token.to_path_buf())))
+        self.start_edge(site, joining(Some(token.to_path_buf())));
+        // Until it has heard from a hub that it is enrolled, nothing that it writes would have effect.
+        let own = format!("member/{site}.n1");
+        let within = format!("{}s", DEADLINE.as_secs());
+        self.cli(site, &["wait", &own, "--for=create", "--timeout", &within]).ok();
+        self.node(site)
     }
 
     /// Adds an edge whose data directory is there already.

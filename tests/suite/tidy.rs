@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+/// Longest source file, in lines.
+const LINES_MAX: usize = 600;
+
 #[test]
 fn crates_import_downwards_only() {
     let forbidden = [
@@ -50,6 +53,17 @@ fn manifests_depend_downwards_only() {
             assert!(!dependencies.contains(word), "{manifest} depends on {word}");
         }
     }
+}
+
+#[test]
+fn files_are_short() {
+    let long: Vec<String> = sources()
+        .iter()
+        .map(|file| (relative(file).display().to_string(), read(file).lines().count()))
+        .filter(|(_, lines)| *lines > LINES_MAX)
+        .map(|(file, lines)| format!("{file}: {lines} lines"))
+        .collect();
+    assert!(long.is_empty(), "files over {LINES_MAX} lines:\n{}", long.join("\n"));
 }
 
 #[test]
