@@ -248,6 +248,10 @@ impl Engine {
         out: &mut Vec<Output>,
     ) -> Result<(), StoreError> {
         self.now_ms = self.now_ms.max(now_ms);
+        if self.sessions.is_empty() && !matches!(input, Input::Committed { .. }) {
+            // What is durable by now is compared when a session begins, and never pushed.
+            self.position = replica.position();
+        }
         match input {
             Input::Connected { session, peer } => self.connected(session, peer, replica, out),
             Input::Frame { session, bytes } => {

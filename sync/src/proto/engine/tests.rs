@@ -341,6 +341,25 @@ fn a_slow_peer_is_a_cursor_and_not_a_queue() {
 }
 
 #[test]
+fn after_a_restart_only_news_are_read_from_the_log() {
+    let mut world = Table::set();
+    let (hub, edge) = (world.hub("hub-eu", HUB_EU, 1), world.edge("store-1", STORE_1, 1));
+    for value in 0..50 {
+        world.write(hub, Kind::Profile, "base", value);
+    }
+    world.connect(edge, hub);
+    world.disconnect(edge, hub, "restart");
+    let disk = world.nodes[hub].replica.store().fork();
+    world.nodes[hub] = Seat::new(world.nodes[hub].kind.clone(), HUB_EU, 2, disk, Interest::All);
+    world.connect(edge, hub);
+    world.write(hub, Kind::Profile, "base", 50);
+    world.run();
+    assert!(world.shows(edge, Kind::Profile, "base", 50));
+    let read = world.nodes[hub].engine.counters().log_bytes_read;
+    assert!((1..1_000).contains(&read), "{read} bytes read for one small event");
+}
+
+#[test]
 fn a_burst_costs_tens_of_bytes_per_event() {
     let mut world = Table::set();
     let (hub, edge) = (world.hub("hub-eu", HUB_EU, 1), world.edge("store-1", STORE_1, 1));
