@@ -115,6 +115,8 @@ pub struct Replica<S> {
     /// Tells this log's positions from another's.
     tag: u64,
     poisoned: bool,
+    /// Whether enrolments of other sites are outside of what is held here: see [`Replica::set_partial`].
+    partial: bool,
 }
 
 impl<S: Store> Replica<S> {
@@ -150,6 +152,7 @@ impl<S: Store> Replica<S> {
             changes_from: log.position(),
             tag,
             poisoned: false,
+            partial: false,
             scopes,
             log,
         };
@@ -220,6 +223,14 @@ impl<S: Store> Replica<S> {
     /// Lets the replica write with a further key, such as the authority's at a hub that holds it.
     pub fn add_author(&mut self, key: SigningKey, boot: Boot) {
         self.authors.push((key, boot));
+    }
+
+    /// Says that this replica holds one site of many, so that the enrolments of other sites' nodes are
+    /// outside of its interest. What such a node writes into profiles or the catalog is void whatever
+    /// it is enrolled as; it is then taken without its enrolment, for the sake of what depends on it.
+    /// Should the author turn out to be a hub, its documents are executed anew.
+    pub fn set_partial(&mut self, partial: bool) {
+        self.partial = partial;
     }
 
     /// Enrolled keys and revocations.
@@ -349,6 +360,9 @@ impl<S: Store> Replica<S> {
                 let enrolled = (author, enrolment);
                 if !state.enrolled.contains(&enrolled) {
                     state.enrolled.push(enrolled);
+                    if self.partial {
+                        self.rebuild_written_by(&author);
+                    }
                 }
             }
             Learned::Revoked(author, standing) => {

@@ -82,8 +82,10 @@ fn a_data_directory_on_two_machines_loses_nothing_and_is_seen() {
 fn what_a_tampered_edge_writes_is_void_everywhere_and_harms_nobody() {
     let mut fleet = Fleet::of_two_regions();
     fleet.edge("hub-eu", "store-01");
+    fleet.edge("hub-eu", "store-02");
     fleet.apply("hub-eu", PROFILE).ok();
-    let nodes = ["hub-eu", "hub-us", "store-01"];
+    // The edge of another site holds neither the forger's site nor its enrolment.
+    let nodes = ["hub-eu", "hub-us", "store-01", "store-02"];
     fleet.agree(&nodes);
     fleet.node("store-01").stop();
     forge(&fleet.path("store-01"));

@@ -158,7 +158,8 @@ impl<S: Store> Replica<S> {
             merged.duplicates += group.events().count() as u64;
             return Ok(());
         }
-        if !self.authority.is_enrolled(&chain.author) {
+        let written_by_hubs = matches!(scope, Scope::Profiles { .. } | Scope::Catalog { .. });
+        if !self.authority.is_enrolled(&chain.author) && !(self.partial && written_by_hubs) {
             merged.wanted.push(Want::Enrolment { scope, author: chain.author });
             return Ok(());
         }

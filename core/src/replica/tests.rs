@@ -400,3 +400,49 @@ fn a_flush_precedes_every_acknowledgement_and_a_failed_one_acknowledges_nothing(
     let again = Write::new(document(Kind::Profile, "p"), ChangeRequest::Delete, "ann", 1);
     assert!(matches!(node.write(again), Err(WriteError::Store(_))));
 }
+
+#[test]
+fn a_site_takes_what_a_node_of_another_wrote_where_it_must_not_and_what_depends_on_it() {
+    let authority = enrolled(&[("hub-a", HUB_A)], &[("acme", "store-17", EDGE), ("acme", "store-18", 4)]);
+    let mut hub = open(MemoryStore::new(), HUB_A, 1);
+    carry(&authority, &mut hub);
+    put(&mut hub, Kind::Profile, "acme", "store-base", profile());
+    hub.commit().unwrap();
+    let mut rogue = open(MemoryStore::new(), EDGE, 9);
+    carry(&hub, &mut rogue);
+    rogue.authority.enrol(author(EDGE), crate::authority::Enrolment::Hub { name: "hub-a".into() });
+    patch(&mut rogue, "store-base", json!({"spec": {"values": {"pos": {"replicas": 99}}}}));
+    carry(&rogue, &mut hub);
+    patch(&mut hub, "store-base", json!({"spec": {"values": {"dns": "after"}}}));
+    // A node of store-18 holds the fleet, its profiles and its own site, and no member of store-17.
+    let mut other = open(MemoryStore::new(), 4, 7);
+    other.set_partial(true);
+    for scope in ["fleet", "profiles/acme", "sites/acme/store-18"] {
+        let scope = scope.parse().unwrap();
+        let entries = hub.log(&scope, 0, usize::MAX).unwrap().entries;
+        let records: Vec<_> = entries.iter().map(|entry| entry.bytes.clone()).collect();
+        assert_eq!(other.merge(&records).unwrap().wanted, []);
+        other.commit().unwrap();
+        assert_eq!(other.digest(&scope), hub.digest(&scope));
+    }
+    assert_eq!(value(&other, "store-base", "/spec/values/pos/replicas"), json!(2));
+    assert_eq!(value(&other, "store-base", "/spec/values/dns"), json!("after"));
+}
+
+#[test]
+fn a_hub_that_is_heard_of_late_is_executed_as_if_it_had_been_known() {
+    let authority = enrolled(&[("hub-a", HUB_A)], &[("acme", "store-18", 4)]);
+    let mut hub = open(MemoryStore::new(), HUB_A, 1);
+    carry(&authority, &mut hub);
+    put(&mut hub, Kind::Profile, "acme", "store-base", profile());
+    hub.commit().unwrap();
+    let mut site = open(MemoryStore::new(), 4, 7);
+    site.set_partial(true);
+    for scope in ["profiles/acme", "fleet"] {
+        let entries = hub.log(&scope.parse().unwrap(), 0, usize::MAX).unwrap().entries;
+        let records: Vec<_> = entries.iter().map(|entry| entry.bytes.clone()).collect();
+        site.merge(&records).unwrap();
+        site.commit().unwrap();
+    }
+    assert_eq!(value(&site, "store-base", "/spec/values/pos/replicas"), json!(2));
+}

@@ -275,6 +275,7 @@ impl Start {
         let engine = EngineConfig::new(local, self.interest);
         let (handle, owner) = Handle::spawn("driftless-owner", move || -> Result<Node, OpenError> {
             let mut replica = Replica::open(Box::new(store) as Box<dyn Store>, config)?;
+            replica.set_partial(matches!(engine.interest, Interest::Scopes(_)));
             if let Some((key, boot)) = authority {
                 replica.add_author(key, boot);
             }
