@@ -80,6 +80,27 @@ fn nothing_is_left_to_do_and_nothing_is_unbounded() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
+#[test]
+fn links_in_documents_lead_somewhere() {
+    let mut documents = vec![root().join("README.md")];
+    collect(&root().join("docs"), "md", &mut documents);
+    let mut broken = vec![];
+    for document in &documents {
+        let text = read(document);
+        for target in links(&text) {
+            let path = target.split('#').next().unwrap();
+            if path.is_empty() || path.contains("://") {
+                continue;
+            }
+            if !document.parent().unwrap().join(path).exists() {
+                broken.push(format!("{}: {target}", relative(document).display()));
+            }
+        }
+    }
+    assert!(documents.len() > 2, "{documents:?}");
+    assert!(broken.is_empty(), "links that lead nowhere:\n{}", broken.join("\n"));
+}
+
 /// Whether a line of code names a crate, as a word of its own.
 fn imports(code: &str, word: &str) -> bool {
     code.match_indices(word).any(|(at, _)| {
@@ -93,6 +114,11 @@ fn imports(code: &str, word: &str) -> bool {
 /// Whether a place in a line is within quotes.
 fn in_text(code: &str, at: usize) -> bool {
     code[..at].matches('"').count() % 2 == 1
+}
+
+/// Targets of `[text](target)`.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    text.match_indices("](").filter_map(|(at, _)| text[at + 2..].split([')', '\n']).next())
 }
 
 fn sources() -> Vec<PathBuf> {

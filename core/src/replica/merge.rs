@@ -159,7 +159,8 @@ impl<S: Store> Replica<S> {
             return Ok(());
         }
         let written_by_hubs = matches!(scope, Scope::Profiles { .. } | Scope::Catalog { .. });
-        if !self.authority.is_enrolled(&chain.author) && !(self.partial && written_by_hubs) {
+        let is_void_whoever_wrote = self.partial && written_by_hubs;
+        if !is_void_whoever_wrote && !self.authority.is_enrolled(&chain.author) {
             merged.wanted.push(Want::Enrolment { scope, author: chain.author });
             return Ok(());
         }
