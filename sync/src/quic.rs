@@ -20,7 +20,7 @@ use crate::proto::frame::{FRAME_BYTES_MAX, frame_length};
 /// Most frames that wait to be written to one peer. The engine keeps less than this in flight; a peer
 /// for which it does not suffice is cut.
 pub const OUTGOING_FRAMES_MAX: usize = 1_024;
-/// Bytes read from a stream at a time.
+/// Most bytes taken from a stream at a time.
 const READ_BYTES: usize = 64 * 1024;
 /// Largest write that frames are gathered into.
 const WRITE_BYTES: usize = 64 * 1024;
@@ -145,7 +145,7 @@ async fn write_frames(send: &mut SendStream, outgoing: &mut mpsc::Receiver<Outgo
         if let Err(error) = send.write_all(&buffer).await {
             return format!("sending failed: {error}");
         }
-        buffer.clear();
+        buffer = Vec::new();
         if let Some(reason) = close {
             // The peer should read the last frames before it learns of the close; it may be gone.
             let _ = send.finish();
@@ -163,14 +163,14 @@ where
     D: Future<Output = bool>,
 {
     let mut buffer: Vec<u8> = Vec::new();
-    let mut chunk = vec![0; READ_BYTES];
     loop {
-        let read = match receive.read(&mut chunk).await {
-            Ok(Some(read)) => read,
+        // The connection's own bytes: a session that waits holds no buffer.
+        let chunk = match receive.read_chunk(READ_BYTES, true).await {
+            Ok(Some(chunk)) => chunk.bytes,
             Ok(None) => return "the peer ended the session".to_owned(),
             Err(error) => return format!("receiving failed: {error}"),
         };
-        buffer.extend_from_slice(&chunk[..read]);
+        buffer.extend_from_slice(&chunk);
         let mut frames = vec![];
         let mut start = 0;
         loop {
@@ -184,6 +184,9 @@ where
             }
         }
         buffer.drain(..start);
+        if buffer.is_empty() {
+            buffer = Vec::new();
+        }
         debug_assert!(buffer.len() <= FRAME_BYTES_MAX + READ_BYTES, "a frame is bounded");
         if !frames.is_empty() && !deliver(frames).await {
             return String::new();

@@ -144,7 +144,10 @@ pub(super) async fn accept(runtime: Runtime) {
             let Ok(Ok(connection)) = timeout(HANDSHAKE, connecting).await else { return };
             drop(permit);
             match alpn(&connection).as_deref() {
-                Some(ALPN_JOIN) if runtime.identity().is_hub() => joining::serve(&runtime, connection).await,
+                Some(ALPN_JOIN) if runtime.identity().is_hub() => {
+                    // Boxed, or the task of each session would be as large as a join.
+                    Box::pin(joining::serve(&runtime, connection)).await;
+                }
                 Some(ALPN_SYNC) => {
                     let reason = session(&runtime, &connection, Side::Accepted).await;
                     tracing::debug!(peer = %connection.remote_address(), reason, "accepted link ended");
