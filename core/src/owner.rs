@@ -2,26 +2,29 @@
 //!
 //! Work is handed to the owner as closures through a bounded queue. The owner takes whatever waits,
 //! runs the writes, commits once for all of them, and only then answers: that is group commit. Reads
-//! run between commits, so they see nothing that is not durable.
+//! run between commits, so they see nothing that is not durable. Whoever finds the queue full waits its
+//! turn: a thread sleeps, a task yields.
 //!
 //! Nothing here knows what the state is. An embedded store is a [`crate::replica::Replica`] behind a
 //! handle; a daemon puts its sync engine beside the replica and pumps it in [`Commit::commit`].
 
-use std::collections::VecDeque;
+mod queue;
+mod reply;
+
 use std::future::Future;
-use std::pin::Pin;
-use std::sync::mpsc::{Receiver, RecvError, SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::mpsc::{RecvError, sync_channel};
 use std::thread;
+
+use queue::{Closed, Receiver, Sender, bounded};
+use reply::{Reply, block_on, reply};
 
 use crate::replica::Replica;
 use crate::store::{Store, StoreError};
 
-/// Most requests that wait for the owner; callers block (or wait, when asynchronous) beyond.
-const QUEUE_MAX: usize = 1_024;
-/// Most writes that share a commit.
-const WRITES_PER_COMMIT_MAX: usize = 256;
+/// Most requests that wait for the owner; beyond, callers wait for a place, first come, first served.
+const REQUESTS_MAX: usize = 1_024;
+/// Most requests that the owner takes at a time, and so most writes that share a commit.
+const REQUESTS_PER_COMMIT_MAX: usize = 256;
 
 /// Something whose changes become durable by committing.
 pub trait Commit {
@@ -64,7 +67,7 @@ enum Request<T> {
 /// A way to the owner; cheap to clone. The owner stops when the last handle is dropped.
 #[derive(Debug)]
 pub struct Handle<T> {
-    requests: SyncSender<Request<T>>,
+    requests: Sender<Request<T>>,
 }
 
 impl<T> Clone for Handle<T> {
@@ -93,7 +96,7 @@ impl<T: Commit + 'static> Handle<T> {
         name: &str,
         make: impl FnOnce() -> Result<T, E> + Send + 'static,
     ) -> Result<(Self, Owner), E> {
-        let (requests, queue) = sync_channel(QUEUE_MAX);
+        let (requests, queue) = bounded(REQUESTS_MAX);
         let (made, outcome) = sync_channel(1);
         let run = move || match make() {
             Ok(state) => {
@@ -122,9 +125,7 @@ impl<T: Commit + 'static> Handle<T> {
 
     /// Runs `read` on the state as it was last committed. Blocks.
     pub fn read<R: Send + 'static>(&self, read: impl FnOnce(&T) -> R + Send + 'static) -> Result<R, Stopped> {
-        let (reply, pending) = pending();
-        self.requests.send(Request::Read(task(|state: &mut T| read(state), reply))).map_err(|_| Stopped)?;
-        pending.wait()
+        block_on(self.read_async(read))
     }
 
     /// Runs `write` on the state and returns once it is durable. Blocks for about one flush.
@@ -132,30 +133,35 @@ impl<T: Commit + 'static> Handle<T> {
         &self,
         write: impl FnOnce(&mut T) -> R + Send + 'static,
     ) -> Result<R, Stopped> {
-        let (reply, pending) = pending();
-        self.requests.send(Request::Write(task(write, reply))).map_err(|_| Stopped)?;
-        pending.wait()
+        block_on(self.write_async(write))
     }
 
-    /// [`Handle::read`] as a future. The queue's limit blocks the caller's thread only when the owner
-    /// is more than a thousand requests behind.
+    /// [`Handle::read`] as a future, of any runtime. The request is queued by this call if there is room, and
+    /// otherwise by the future, which yields until its turn has come: no thread is ever blocked. A future that is
+    /// dropped leaves open whether `read` runs.
     pub fn read_async<R: Send + 'static>(
         &self,
         read: impl FnOnce(&T) -> R + Send + 'static,
     ) -> impl Future<Output = Result<R, Stopped>> + Send + 'static {
-        let (reply, pending) = pending();
-        let sent = self.requests.send(Request::Read(task(|state: &mut T| read(state), reply)));
-        async move { if sent.is_ok() { pending.await } else { Err(Stopped) } }
+        let (reply, pending) = reply();
+        let sending = self.requests.send(Request::Read(task(|state: &mut T| read(state), reply)));
+        async move {
+            sending.await.map_err(|Closed| Stopped)?;
+            pending.await
+        }
     }
 
-    /// [`Handle::write`] as a future.
+    /// [`Handle::write`] as a future, which waits and is dropped as that of [`Handle::read_async`].
     pub fn write_async<R: Send + 'static>(
         &self,
         write: impl FnOnce(&mut T) -> R + Send + 'static,
     ) -> impl Future<Output = Result<R, Stopped>> + Send + 'static {
-        let (reply, pending) = pending();
-        let sent = self.requests.send(Request::Write(task(write, reply)));
-        async move { if sent.is_ok() { pending.await } else { Err(Stopped) } }
+        let (reply, pending) = reply();
+        let sending = self.requests.send(Request::Write(task(write, reply)));
+        async move {
+            sending.await.map_err(|Closed| Stopped)?;
+            pending.await
+        }
     }
 }
 
@@ -172,108 +178,31 @@ fn task<T, R: Send + 'static>(run: impl FnOnce(&mut T) -> R + Send + 'static, re
 
 /// The owner's loop: take what waits, write, commit, answer, read.
 fn own<T: Commit>(mut state: T, queue: &Receiver<Request<T>>) -> Result<(), StoreError> {
-    let (mut writes, mut reads) = (Vec::new(), VecDeque::new());
-    while let Ok(first) = queue.recv() {
-        let waiting = std::iter::once(first).chain(queue.try_iter());
-        for request in waiting.take(WRITES_PER_COMMIT_MAX) {
+    while let Some(requests) = queue.take(REQUESTS_PER_COMMIT_MAX) {
+        let (mut writes, mut reads) = (Vec::new(), Vec::new());
+        for request in requests {
             match request {
-                Request::Read(read) => reads.push_back(read),
+                Request::Read(read) => reads.push(read),
                 Request::Write(write) => writes.push(write(&mut state)),
             }
         }
         if !writes.is_empty() {
             // On failure the answers are dropped unsaid, and their callers learn that we stopped.
             state.commit()?;
-            writes.drain(..).for_each(|answer| answer(true));
+            writes.into_iter().for_each(|answer| answer(true));
         }
-        while let Some(read) = reads.pop_front() {
-            read(&mut state)(true);
-        }
+        reads.into_iter().for_each(|read| read(&mut state)(true));
     }
     state.commit()?;
     state.close()
 }
 
-/// A place for one answer, which a thread can wait for and a task can await.
-struct Slot<R> {
-    answer: Mutex<State<R>>,
-    changed: Condvar,
-}
-
-enum State<R> {
-    Waiting(Option<Waker>),
-    Answered(R),
-    Dropped,
-}
-
-struct Reply<R>(Arc<Slot<R>>);
-struct Pending<R>(Arc<Slot<R>>);
-
-fn pending<R>() -> (Reply<R>, Pending<R>) {
-    let slot = Arc::new(Slot { answer: Mutex::new(State::Waiting(None)), changed: Condvar::new() });
-    (Reply(Arc::clone(&slot)), Pending(slot))
-}
-
-impl<R> Slot<R> {
-    fn set(&self, state: State<R>) {
-        let mut answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
-        if let State::Waiting(waker) = std::mem::replace(&mut *answer, state)
-            && let Some(waker) = waker
-        {
-            waker.wake();
-        }
-        self.changed.notify_one();
-    }
-}
-
-impl<R> Reply<R> {
-    fn answer(self, result: R) {
-        self.0.set(State::Answered(result));
-    }
-}
-
-impl<R> Drop for Reply<R> {
-    fn drop(&mut self) {
-        let answer = self.0.answer.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = matches!(*answer, State::Waiting(_));
-        drop(answer);
-        if waiting {
-            self.0.set(State::Dropped);
-        }
-    }
-}
-
-impl<R> Pending<R> {
-    fn wait(self) -> Result<R, Stopped> {
-        let mut answer = self.0.answer.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            match std::mem::replace(&mut *answer, State::Waiting(None)) {
-                State::Answered(result) => return Ok(result),
-                State::Dropped => return Err(Stopped),
-                State::Waiting(_) => {
-                    answer = self.0.changed.wait(answer).unwrap_or_else(PoisonError::into_inner);
-                }
-            }
-        }
-    }
-}
-
-impl<R> Future for Pending<R> {
-    type Output = Result<R, Stopped>;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut answer = self.0.answer.lock().unwrap_or_else(PoisonError::into_inner);
-        match std::mem::replace(&mut *answer, State::Waiting(Some(context.waker().clone()))) {
-            State::Answered(result) => Poll::Ready(Ok(result)),
-            State::Dropped => Poll::Ready(Err(Stopped)),
-            State::Waiting(_) => Poll::Pending,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
     use super::*;
 
     #[derive(Default)]
@@ -326,6 +255,50 @@ mod tests {
         };
         assert_eq!(handle.write(write), Err(Stopped));
         assert_eq!(handle.read(|counter| counter.value), Err(Stopped));
+        assert!(owner.join().is_err());
+    }
+    #[test]
+    fn a_task_that_finds_the_queue_full_yields_and_gets_its_turn() {
+        let (handle, owner) = Handle::spawn("counter", || Ok::<_, Stopped>(Counter::default())).unwrap();
+        let (working, works) = sync_channel(1);
+        let (go_on, gate) = sync_channel::<()>(1);
+        let held_up = handle.write_async(move |_| {
+            working.send(()).unwrap();
+            gate.recv().unwrap();
+        });
+        // The owner has taken the first request and is busy with it: all places are free.
+        works.recv().unwrap();
+        let queued: Vec<_> =
+            (0..REQUESTS_MAX).map(|_| handle.write_async(|counter| counter.value += 1)).collect();
+        let mut late = pin!(handle.read_async(|counter| counter.committed));
+        // Neither making the future nor polling it waits for the owner, who cannot go on before this thread does.
+        assert!(late.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        go_on.send(()).unwrap();
+        assert_eq!(block_on(late), Ok(REQUESTS_MAX as u64));
+        block_on(held_up).unwrap();
+        queued.into_iter().for_each(|write| block_on(write).unwrap());
+        drop(handle);
+        owner.join().unwrap();
+    }
+
+    #[test]
+    fn whoever_waits_for_a_place_learns_that_the_owner_stopped() {
+        let (handle, owner) = Handle::spawn("counter", || Ok::<_, Stopped>(Counter::default())).unwrap();
+        let (working, works) = sync_channel(1);
+        let (go_on, gate) = sync_channel::<()>(1);
+        let failing = handle.write_async(move |counter: &mut Counter| {
+            counter.fail = true;
+            working.send(()).unwrap();
+            gate.recv().unwrap();
+        });
+        works.recv().unwrap();
+        let queued: Vec<_> = (0..REQUESTS_MAX).map(|_| handle.write_async(|_| ())).collect();
+        let mut late = pin!(handle.write_async(|_| ()));
+        assert!(late.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        go_on.send(()).unwrap();
+        assert_eq!(block_on(late), Err(Stopped));
+        assert_eq!(block_on(failing), Err(Stopped));
+        assert!(queued.into_iter().all(|write| block_on(write) == Err(Stopped)));
         assert!(owner.join().is_err());
     }
 }
