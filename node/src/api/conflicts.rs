@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::history::{document, value_of};
 use super::status_error::StatusError;
 use super::time::rfc3339;
-use super::write::{named, refusal};
+use super::write::{check_enrolled, named, refusal};
 use super::{Api, Caller, request};
 
 /// Where kubectl keeps what it applied last.
@@ -97,8 +97,11 @@ pub(super) async fn acknowledge(
         precondition: Precondition::None,
         author: None,
     };
-    let written = api.write(move |held| held.write(write)).await?;
-    let written = written.map_err(|error| refusal(&document, error))?;
+    let written = api.write(move |held| {
+        check_enrolled(held)?;
+        held.write(write).map_err(|error| refusal(&document, error))
+    });
+    let written = written.await??;
     Ok(Json(json!({"event": written.event.map(|event| event.to_string())})))
 }
 

@@ -15,7 +15,8 @@ use super::{Api, Caller, Operation, request};
 
 type Answer = Result<Json<Value>, StatusError>;
 
-/// `GET /readyz`.
+/// `GET /readyz`: 200 from the moment at which the node says `ready`: it answers reads, and writes as soon as it
+/// holds its enrolment, which a node that has just joined may still be waiting for.
 pub(super) async fn readyz(State(api): State<Api>) -> Response {
     match api.backend().ready() {
         Ok(()) => "ok".into_response(),

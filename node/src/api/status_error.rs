@@ -159,6 +159,11 @@ impl StatusError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", why)
     }
 
+    /// This node cannot do that yet; the client may come back.
+    pub fn not_yet(why: impl Into<String>) -> Self {
+        Self { retry_after_s: Some(1), ..Self::unavailable(why) }
+    }
+
     /// This software does not do that.
     pub fn not_implemented(what: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_IMPLEMENTED, "NotImplemented", what)
@@ -199,7 +204,8 @@ impl StatusError {
             status["details"] = self.details.clone();
         }
         if let Some(seconds) = self.retry_after_s {
-            status["details"] = json!({"retryAfterSeconds": seconds});
+            // Indexing makes the object where there are no details yet.
+            status["details"]["retryAfterSeconds"] = json!(seconds);
         }
         status
     }

@@ -30,8 +30,11 @@ pub(crate) struct Bench {
 impl Bench {
     /// A hub.
     pub(crate) fn hub() -> Self {
-        let key = SigningKey::from_bytes(&[7; 32]);
-        let fleet = FleetId(key.verifying_key().to_bytes());
+        Self::with_key(authority())
+    }
+
+    fn with_key(key: SigningKey) -> Self {
+        let fleet = FleetId(authority().verifying_key().to_bytes());
         let store: Box<dyn Store> = Box::new(MemoryStore::default());
         let config = Config { fleet, key, boot: Boot([1; 16]) };
         let held = Replica::open(store, config).expect("an empty store opens");
@@ -56,16 +59,29 @@ impl Bench {
 
     /// An edge of a site.
     pub(crate) fn edge(namespace: &str, site: &str) -> Self {
-        let hub = Self::hub();
-        let local =
-            Local { node: format!("{site}-a"), site: Some((namespace.into(), site.into())), ..hub.local };
-        Self { local, active: Some(signal::Sender::new(None)), ..hub }
+        Self::hub().at(namespace, site)
+    }
+
+    /// An edge that has not heard of its enrolment yet.
+    pub(crate) fn newcomer(namespace: &str, site: &str) -> Self {
+        Self::with_key(SigningKey::from_bytes(&[8; 32])).at(namespace, site)
+    }
+
+    fn at(self, namespace: &str, site: &str) -> Self {
+        let node = format!("{site}-a");
+        let local = Local { node, site: Some((namespace.into(), site.into())), ..self.local };
+        Self { local, active: Some(signal::Sender::new(None)), ..self }
     }
 
     /// Lets the clock run.
     pub(crate) fn pass(&self, milliseconds: u64) {
         self.now_ms.fetch_add(milliseconds, Ordering::Relaxed);
     }
+}
+
+/// The key that the fleet is named by.
+fn authority() -> SigningKey {
+    SigningKey::from_bytes(&[7; 32])
 }
 
 impl Backend for Bench {

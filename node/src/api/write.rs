@@ -64,6 +64,7 @@ pub(super) struct WriteOutcome {
 
 /// Checks and stages a write.
 pub(super) fn write(held: &mut Held, request: WriteRequest) -> Result<WriteOutcome, StatusError> {
+    check_enrolled(held)?;
     let document = request.document.clone();
     let named = named(&document);
     let current = held.get(&document).map_err(StatusError::internal)?;
@@ -112,6 +113,20 @@ pub(super) fn write(held: &mut Held, request: WriteRequest) -> Result<WriteOutco
     let written = held.write(write).map_err(|error| refusal(&document, error))?;
     let view = written.view.or(current).ok_or_else(|| StatusError::not_found(named))?;
     Ok(WriteOutcome { view, created })
+}
+
+/// Whether this node's writes can have effect.
+///
+/// A node that just joined has its certificates, and serves, before a hub has told it of its own enrolment. What it
+/// lacks is on its way, so whoever writes is asked to come back, and not refused for good.
+pub(super) fn check_enrolled(held: &Held) -> Result<(), StatusError> {
+    match held.authority().is_enrolled(&held.author()) {
+        true => Ok(()),
+        false => Err(StatusError::not_yet(
+            "this node does not yet hold its enrolment, without which nothing that it writes has effect; it comes with the \
+             first contact to a hub: try again in a moment (`driftless peers` shows the link). Nothing was changed",
+        )),
+    }
 }
 
 /// How messages name a document.

@@ -2,7 +2,8 @@
 //!
 //! A client keeps the connections that it opened and uses them again; commands that ask one thing after the
 //! other use one. A request that certainly was not sent is sent again on a new connection; one that may have
-//! been is not, unless it only reads.
+//! been is not, unless it only reads. A node that refuses and says when to come back (`Retry-After`) is asked again
+//! then, as Kubernetes' clients do it.
 
 mod answer;
 mod endpoint;
@@ -14,8 +15,8 @@ use std::time::Duration;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::SendRequest;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
-use hyper::{Method, Response};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper::{HeaderMap, Method, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
 use serde_json::Value;
@@ -31,12 +32,18 @@ pub use lines::Lines;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for an answer, unless the request waits for something.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Most times that a node is asked again because it says so.
+const COME_BACKS_MAX: usize = 10;
+/// Longest pause before that; a node that wants a longer one is not asked again.
+const COME_BACK_AFTER_MAX: Duration = Duration::from_secs(5);
 /// Largest answer, in bytes.
 const ANSWER_BYTES_MAX: usize = 512 << 20;
 /// Asks for a table, and takes the objects themselves where there is none.
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 
 type Sender = SendRequest<Full<Bytes>>;
+/// Status, headers and body of an answer.
+type Whole = (StatusCode, HeaderMap, Bytes);
 
 /// Why a node could not be asked, or what it refused.
 #[derive(Debug, thiserror::Error)]
@@ -199,7 +206,18 @@ impl Client {
         }
     }
 
-    async fn bytes(&self, ask: Ask<'_>) -> Result<(hyper::StatusCode, hyper::HeaderMap, Bytes), ClientError> {
+    async fn bytes(&self, ask: Ask<'_>) -> Result<Whole, ClientError> {
+        for _ in 0..COME_BACKS_MAX {
+            let whole = self.bytes_once(ask.clone()).await?;
+            match come_back_after(&whole) {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return Ok(whole),
+            }
+        }
+        self.bytes_once(ask).await
+    }
+
+    async fn bytes_once(&self, ask: Ask<'_>) -> Result<Whole, ClientError> {
         let doubt = ask.doubt();
         let timeout = ask.timeout.unwrap_or(ANSWER_TIMEOUT);
         let whole = async {
@@ -327,5 +345,33 @@ impl Client {
 
     fn broken(&self, error: impl std::fmt::Display, doubt: &'static str) -> ClientError {
         ClientError::Broken { server: self.server().to_owned(), why: error.to_string(), doubt }
+    }
+}
+
+/// How long a refusal asks to wait before the same is asked again; `None` if it does not, or for too long.
+fn come_back_after((status, headers, _): &Whole) -> Option<Duration> {
+    let may_come_back = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(status);
+    let seconds = headers.get(RETRY_AFTER).filter(|_| may_come_back)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds)).filter(|pause| *pause <= COME_BACK_AFTER_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_asks_for_it_is_asked_again() {
+        let answer = |status, after: Option<&'static str>| {
+            let after = after.map(|after| (RETRY_AFTER, HeaderValue::from_static(after)));
+            come_back_after(&(status, after.into_iter().collect(), Bytes::new()))
+        };
+        let busy = StatusCode::SERVICE_UNAVAILABLE;
+        assert_eq!(answer(busy, Some("1")), Some(Duration::from_secs(1)));
+        assert_eq!(answer(StatusCode::TOO_MANY_REQUESTS, Some("0")), Some(Duration::ZERO));
+        for (status, after) in
+            [(busy, None), (busy, Some("3600")), (busy, Some("soon")), (StatusCode::CREATED, Some("1"))]
+        {
+            assert_eq!(answer(status, after), None, "{status} {after:?}");
+        }
     }
 }

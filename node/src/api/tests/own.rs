@@ -79,6 +79,33 @@ async fn the_node_is_asked_in_the_name_of_the_caller() {
 }
 
 #[tokio::test]
+async fn whoever_writes_before_the_node_knows_that_it_is_enrolled_is_asked_to_come_back() {
+    let rig = Rig::of(Bench::newcomer("acme", "store-17"));
+    assert_eq!(rig.get("/readyz").await.status, StatusCode::OK);
+    assert_eq!(rig.get(PROFILES).await.status, StatusCode::OK);
+    let machine = json!({"metadata": {"name": "store-17.till-1"}, "spec": {}});
+    let path = "/apis/driftless.dev/v1/namespaces/acme/machines";
+    let acknowledge = json!({"kind": "Machine", "namespace": "acme", "name": "store-17.till-1"});
+    for (path, body) in
+        [(path, &machine), (&format!("{path}?dryRun=All"), &machine), ("/v1/conflicts/ack", &acknowledge)]
+    {
+        let refused = rig.post(path, body).await;
+        assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE, "{path}: {}", refused.text);
+        assert_eq!(refused.headers[header::RETRY_AFTER], "1", "{path}");
+        let status = refused.json();
+        assert_eq!((&status["kind"], &status["reason"]), (&json!("Status"), &json!("ServiceUnavailable")));
+        assert_eq!(status["details"]["retryAfterSeconds"], 1, "{path}");
+        assert!(
+            status["message"].as_str().unwrap().contains("does not yet hold its enrolment"),
+            "{}",
+            refused.text
+        );
+    }
+    // What this node never writes it refuses for good, and says where to go.
+    assert_eq!(rig.post(PROFILES, &store_base()).await.reason(), "Forbidden");
+}
+
+#[tokio::test]
 async fn digests_change_with_what_is_held() {
     let rig = Rig::hub();
     let before = rig.get("/v1/digest").await.json();
