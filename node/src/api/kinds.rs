@@ -35,6 +35,14 @@ impl Served {
         }
     }
 
+    /// Whether clients write it at all; the error says who does.
+    pub(super) fn may_be_written(&self) -> Result<(), String> {
+        match self.writable {
+            true => Ok(()),
+            false => Err("it is written by daemons and by enrolment, never through this path".to_owned()),
+        }
+    }
+
     /// Finds a kind by its name in URLs.
     pub fn by_plural(plural: &str) -> Option<&'static Self> {
         SERVED.iter().find(|served| served.plural == plural)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, FromRequest, FromRequestParts as _, Path, Request, State};
 use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
 use driftless_core::name::{Document, Kind};
@@ -147,17 +147,35 @@ pub(super) async fn read(
     })
 }
 
-/// `POST` on a collection.
-pub(super) async fn create(
-    State(api): State<Api>,
-    Path(path): Path<ResourcePath>,
-    Extension(caller): Extension<Caller>,
+/// What every request that changes something consists of.
+pub(super) struct Change {
+    api: Api,
+    path: ResourcePath,
+    caller: Caller,
+    query: WriteQuery,
     headers: HeaderMap,
-    uri: Uri,
+    /// Not read yet: a handler says what it takes.
     body: Body,
-) -> Answer {
+}
+
+impl FromRequest<Api> for Change {
+    type Rejection = StatusError;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, StatusError> {
+        let (mut parts, body) = request.into_parts();
+        let Path(path) = Path::from_request_parts(&mut parts, api)
+            .await
+            .map_err(|rejection| StatusError::bad_request(rejection.body_text()))?;
+        let caller = parts.extensions.remove::<Caller>().ok_or_else(StatusError::unauthorized)?;
+        let query = request::query(&parts.uri)?;
+        Ok(Self { api: api.clone(), path, caller, query, headers: parts.headers, body })
+    }
+}
+
+/// `POST` on a collection.
+pub(super) async fn create(change: Change) -> Answer {
+    let Change { api, path, caller, query, headers, body } = change;
     let mut target = path.target()?;
-    let query: WriteQuery = request::query(&uri)?;
     let resource = request::json(&headers, body).await?;
     let text = |pointer: &str| resource.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
     if target.served.namespaced() && target.namespace.is_none() {
@@ -179,32 +197,18 @@ pub(super) async fn create(
 }
 
 /// `PUT` on a resource.
-pub(super) async fn replace(
-    State(api): State<Api>,
-    Path(path): Path<ResourcePath>,
-    Extension(caller): Extension<Caller>,
-    headers: HeaderMap,
-    uri: Uri,
-    body: Body,
-) -> Answer {
+pub(super) async fn replace(change: Change) -> Answer {
+    let Change { api, path, caller, query, headers, body } = change;
     let (target, document) = path.document(&api)?;
-    let query: WriteQuery = request::query(&uri)?;
     let resource = request::json(&headers, body).await?;
     let wish = with_preconditions(&api, resource, document, caller, &query, Wish::Replace).await?;
     finish(&api, &target, wish).await
 }
 
 /// `PATCH` on a resource.
-pub(super) async fn patch(
-    State(api): State<Api>,
-    Path(path): Path<ResourcePath>,
-    Extension(caller): Extension<Caller>,
-    headers: HeaderMap,
-    uri: Uri,
-    body: Body,
-) -> Answer {
+pub(super) async fn patch(change: Change) -> Answer {
+    let Change { api, path, caller, query, headers, body } = change;
     let (target, document) = path.document(&api)?;
-    let query: WriteQuery = request::query(&uri)?;
     let media_type = request::media_type(&headers);
     let wish = match media_type {
         MERGE_PATCH => {
@@ -223,16 +227,9 @@ pub(super) async fn patch(
 }
 
 /// `DELETE` on a resource. Answers with a `Status` that carries the uid, which kubectl waits on.
-pub(super) async fn delete(
-    State(api): State<Api>,
-    Path(path): Path<ResourcePath>,
-    Extension(caller): Extension<Caller>,
-    headers: HeaderMap,
-    uri: Uri,
-    body: Body,
-) -> Answer {
+pub(super) async fn delete(change: Change) -> Answer {
+    let Change { api, path, caller, query, headers, body } = change;
     let (target, document) = path.document(&api)?;
-    let query: WriteQuery = request::query(&uri)?;
     let options = request::json(&headers, body).await?;
     let text = |pointer: &str| options.pointer(pointer).and_then(Value::as_str);
     let mut request = new_write(&api, document, Wish::Delete, caller, &query).await?;
@@ -290,12 +287,9 @@ async fn new_write(
     query: &WriteQuery,
 ) -> Result<WriteRequest, StatusError> {
     let named = super::write::named(&document);
-    if !super::Served::by_kind(document.kind()).writable {
-        return Err(StatusError::forbidden(
-            named,
-            "it is written by daemons and by enrolment, never through this path",
-        ));
-    }
+    super::Served::by_kind(document.kind())
+        .may_be_written()
+        .map_err(|why| StatusError::forbidden(named, &why))?;
     if let Err(mut why) = caller.may_write_document(api.local(), &document) {
         if api.local().site.is_some() && !document.is_site_written() {
             why = format!("{why}; {}", hub_hint(api).await?);

@@ -333,6 +333,20 @@ impl Import<'_> {
         ImportError::NotThat { path: self.name.to_owned(), what, why: why.into() }
     }
 
+    /// Reads the next row that can be read; false at the end of the table.
+    fn next_row(
+        &mut self,
+        rows: &mut csv::Reader<&mut dyn Read>,
+        row: &mut csv::StringRecord,
+    ) -> Result<bool, ImportError> {
+        loop {
+            match rows.read_record(row) {
+                Ok(is_there) => return Ok(is_there),
+                Err(error) => self.csv_failure(error)?,
+            }
+        }
+    }
+
     /// Sorts a failure of reading rows: of the file as a whole, or of one row.
     fn csv_failure(&mut self, error: csv::Error) -> Result<(), ImportError> {
         let line = error.position().map_or(0, csv::Position::line);

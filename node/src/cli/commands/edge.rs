@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Deserialize;
 
-use super::settings;
+use super::settings::{self, Daemon};
 use crate::cli::args::Global;
 use crate::cli::failure::Failure;
 use crate::cli::session::data_dir;
@@ -45,9 +45,6 @@ pub struct Edge {
     /// Where to listen for QUIC from nodes of the site; port 0 takes a free one [default: 0.0.0.0:0]
     #[arg(long, value_name = "ADDR", env = "DRIFTLESS_LISTEN")]
     pub listen: Option<SocketAddr>,
-    /// Where to serve the API; port 0 takes a free one [default: 127.0.0.1:7421]
-    #[arg(long, value_name = "ADDR", env = "DRIFTLESS_API")]
-    pub api: Option<SocketAddr>,
     /// Keep the configuration in this directory as config.json, config.yaml, config.env, config.hash
     #[arg(long, value_name = "DIR", env = "DRIFTLESS_RENDER")]
     pub render: Option<PathBuf>,
@@ -63,12 +60,9 @@ pub struct Edge {
     /// How often [default: 60s]
     #[arg(long, value_name = "TIME", env = "DRIFTLESS_INVENTORY_EVERY")]
     pub inventory_every: Option<String>,
-    /// A TOML file with settings
-    #[arg(long, value_name = "FILE", env = "DRIFTLESS_CONFIG")]
-    pub config: Option<PathBuf>,
-    /// Stop when standard input ends
-    #[arg(long, hide = true)]
-    pub exit_with_stdin: bool,
+    /// What hubs and edges are told alike.
+    #[command(flatten)]
+    pub daemon: Daemon,
 }
 
 /// The file of an edge's settings.
@@ -97,7 +91,7 @@ impl Edge {
     }
 
     fn options(self, global: &Global) -> Result<EdgeOptions, Failure> {
-        let file: File = settings::read(self.config.as_deref())?;
+        let file: File = settings::read(self.daemon.config.as_deref())?;
         let dir = global.data_dir.clone().or(file.data_dir).unwrap_or_else(|| data_dir(global));
         let usual = EdgeOptions::new(settings::absolute(dir));
         let timeout = self.on_change_timeout.or(file.on_change_timeout);
@@ -109,13 +103,13 @@ impl Edge {
             hubs: settings::list(self.hubs, file.hub),
             peers: settings::list(self.peers, file.peer),
             listen: self.listen.or(file.listen).unwrap_or(usual.listen),
-            api: self.api.or(file.api).unwrap_or(usual.api),
+            api: self.daemon.api.or(file.api).unwrap_or(usual.api),
             render: self.render.or(file.render).map(settings::absolute),
             on_change: self.on_change.or(file.on_change),
             on_change_timeout: settings::duration("on-change-timeout", timeout, usual.on_change_timeout)?,
             inventory_command: self.inventory_command.or(file.inventory_command),
             inventory_every: settings::duration("inventory-every", every, usual.inventory_every)?,
-            exit_with_stdin: self.exit_with_stdin,
+            exit_with_stdin: self.daemon.exit_with_stdin,
             data_dir: usual.data_dir,
         })
     }

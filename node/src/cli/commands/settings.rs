@@ -1,8 +1,10 @@
 //! What a daemon is told: flags and `DRIFTLESS_*` (which clap reads), then a TOML file, then defaults.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::Args;
 use serde::de::DeserializeOwned;
 
 use crate::api::time::parse_duration;
@@ -11,6 +13,20 @@ use crate::identity::NodeIdentity;
 
 /// Largest file with a token, in bytes.
 const TOKEN_BYTES_MAX: u64 = 64 * 1_024;
+
+/// What hubs and edges are told alike.
+#[derive(Debug, Args)]
+pub struct Daemon {
+    /// Where to serve the API; port 0 takes a free one [default: 127.0.0.1:7421]
+    #[arg(long, value_name = "ADDR", env = "DRIFTLESS_API")]
+    pub api: Option<SocketAddr>,
+    /// A TOML file with settings
+    #[arg(long, value_name = "FILE", env = "DRIFTLESS_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Stop when standard input ends
+    #[arg(long, hide = true)]
+    pub exit_with_stdin: bool,
+}
 
 /// Reads the file of settings, if one is named.
 pub(super) fn read<T: DeserializeOwned + Default>(file: Option<&Path>) -> Result<T, Failure> {

@@ -130,15 +130,7 @@ pub(super) fn import_csv(import: &mut Import<'_>, reader: &mut dyn Read) -> Resu
     let column = |wanted: &str| header.iter().position(|column| *column == wanted);
     let mut seen = BTreeSet::new();
     let mut row = csv::StringRecord::new();
-    loop {
-        match rows.read_record(&mut row) {
-            Ok(true) => {}
-            Ok(false) => return Ok(()),
-            Err(error) => {
-                import.csv_failure(error)?;
-                continue;
-            }
-        }
+    while import.next_row(&mut rows, &mut row)? {
         let at = format!("{}:{}", import.name, row.position().map_or(0, csv::Position::line));
         let field = |wanted: &str| {
             column(wanted).and_then(|column| row.get(column)).map(str::trim).unwrap_or_default()
@@ -170,6 +162,7 @@ pub(super) fn import_csv(import: &mut Import<'_>, reader: &mut dyn Read) -> Resu
         }
         import.emit(Kind::Machine, &name, Map::new(), vec![("spec", spec)]);
     }
+    Ok(())
 }
 
 /// Kubernetes' canonical form of a CPU quantity.

@@ -53,15 +53,7 @@ pub(super) fn import(import: &mut Import<'_>, reader: &mut dyn Read) -> Result<(
     };
     let mut seen = BTreeSet::new();
     let mut row = csv::StringRecord::new();
-    loop {
-        match rows.read_record(&mut row) {
-            Ok(true) => {}
-            Ok(false) => return Ok(()),
-            Err(error) => {
-                import.csv_failure(error)?;
-                continue;
-            }
-        }
+    while import.next_row(&mut rows, &mut row)? {
         let place = Place::new(import, &header, &row, region);
         let site = site_name(import, row.get(id).unwrap_or_default().trim(), &mut seen);
         match (site, place) {
@@ -78,6 +70,7 @@ pub(super) fn import(import: &mut Import<'_>, reader: &mut dyn Read) -> Result<(
             }
         }
     }
+    Ok(())
 }
 
 struct Header {
