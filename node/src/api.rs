@@ -7,6 +7,7 @@
 //!
 //! [`server::Server`] puts TLS and connections around the router.
 
+mod access;
 pub mod caller;
 mod changes;
 mod conflicts;
@@ -303,6 +304,8 @@ fn kubernetes() -> Router<Api> {
         .route("/apis", get(async || axum::Json(discovery::groups())))
         .route("/apis/driftless.dev", get(async || axum::Json(discovery::group())))
         .route(V1, get(async || axum::Json(discovery::resources())))
+        .route("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", post(access::access_review))
+        .route("/apis/authentication.k8s.io/v1/selfsubjectreviews", post(access::subject_review))
         .route("/openapi/v2", get(openapi::v2))
         .route("/openapi/v3", get(openapi::index))
         .route("/openapi/v3/apis/driftless.dev/v1", get(openapi::group))

@@ -3,7 +3,8 @@
 //! [`args`] says what can be asked for, `commands` has one file for each group of questions, [`client`]
 //! carries them to a node, and [`output`], [`table`], [`yaml`], [`jsonpath`] and [`import`] turn text into
 //! values and back. What a program may want to read goes to standard output; everything else, progress and
-//! warnings and errors, to standard error. Exit codes: 0, 1 for an error, 2 for a command that makes no sense.
+//! warnings and errors, to standard error. Exit codes are kubectl's: 0, 1 for an error of any kind; of commands that
+//! compare 1 if something differs, 2 for an error.
 //!
 //! Text in and out opens no socket. Files are read where a function's name says so ([`yaml::read_inputs`],
 //! [`import::open`]); everything else takes bytes and returns values, so a wrong comma in a manifest is tested
@@ -29,15 +30,19 @@ pub mod yaml;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser as _};
 
 use crate::telemetry;
-use args::Cli;
+use args::{Cli, Command};
 use failure::Failure;
 
 /// Reads the arguments, does what they say, and tells the shell how it went.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return not_understood(&error),
+    };
     telemetry::init(cli.global.log_format, cli.command.is_daemon());
     let runtime = match runtime(cli.command.is_daemon()) {
         Ok(runtime) => runtime,
@@ -50,6 +55,28 @@ pub fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(failure) => report(failure),
     }
+}
+
+/// Shows help, or what is wrong with the arguments. No argument at all is a question for help.
+fn not_understood(error: &clap::Error) -> ExitCode {
+    if std::env::args_os().len() < 2 {
+        // Nobody is left to be told that standard output is closed; so below.
+        let _ = Cli::command().print_help();
+        return ExitCode::SUCCESS;
+    }
+    let _ = error.print();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+        _ => ExitCode::from(exit_code_of_misuse()),
+    }
+}
+
+fn exit_code_of_misuse() -> u8 {
+    // What can be understood of the arguments says which command was meant.
+    let meant = Cli::command().ignore_errors(true).try_get_matches();
+    let compares = meant
+        .is_ok_and(|meant| meant.subcommand_name().is_some_and(|name| Command::COMPARISONS.contains(&name)));
+    if compares { commands::TROUBLE } else { 1 }
 }
 
 fn runtime(is_daemon: bool) -> std::io::Result<tokio::runtime::Runtime> {

@@ -1,9 +1,8 @@
 //! What is wrong is refused with a word on what to do, and changes nothing.
 
 use std::path::Path;
-use std::process::Command;
 
-use crate::rig::{Fleet, Outcome, copy_dir, failed_start, until};
+use crate::rig::{Fleet, copy_dir, failed_start, until};
 
 /// A profile whose `spec` is what the text says.
 fn profile(spec: &str) -> String {
@@ -48,8 +47,14 @@ fn manifests_that_are_wrong_are_refused_and_change_nothing() {
         fleet.apply("hub-eu", &manifest).refused(1, &words);
     }
     fleet.cli("hub-eu", &["apply", "-f", "/nowhere.yaml"]).refused(1, &["/nowhere.yaml"]);
-    fleet.cli("hub-eu", &["get", "profils"]).refused(2, &["profils"]);
-    fleet.cli("hub-eu", &["frobnicate"]).refused(2, &["frobnicate"]);
+    fleet
+        .cli("hub-eu", &["get", "profils"])
+        .refused(1, &["error: the server doesn't have a resource type \"profils\"", "api-resources"]);
+    fleet.cli("hub-eu", &["frobnicate"]).refused(1, &["frobnicate"]);
+    // To diff and verify 1 says that something differs, so what is wrong is more than that.
+    fleet.cli("hub-eu", &["diff"]).refused(2, &["--filename"]);
+    fleet.cli("hub-eu", &["diff", "-f", "/nowhere.yaml"]).refused(2, &["/nowhere.yaml"]);
+    fleet.cli("hub-eu", &["verify", "--dir", "/nowhere"]).refused(2, &["/nowhere"]);
     fleet.cli("hub-eu", &["get", "profile/absent"]).refused(1, &["NotFound", "absent"]);
     assert_eq!(position(&fleet), before, "something was written");
 }
@@ -79,7 +84,7 @@ fn the_api_answers_with_the_status_that_fits() {
         ("GET", format!("{path}?watch=true&resourceVersion=1"), String::new(), 410, "Expired"),
         ("PATCH", format!("{path}/absent"), "{}".to_owned(), 415, "UnsupportedMediaType"),
     ] {
-        let answer = curl(&fleet, method, &path, &body);
+        let answer = fleet.curl("hub-eu", method, &path, &body);
         let Some((found, text)) = answer else { return eprintln!("skipped: there is no curl here") };
         assert_eq!(found, status, "{method} {path}: {text}");
         assert!(text.contains(&format!("\"{reason}\"")), "{method} {path}: {text}");
@@ -199,31 +204,4 @@ fn flipped_bytes_never_panic_and_never_invent() {
 
 fn position(fleet: &Fleet) -> serde_json::Value {
     fleet.json("hub-eu", &["status"])["position"].clone()
-}
-
-/// Status and body; `None` without curl.
-fn curl(fleet: &Fleet, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
-    Command::new("curl").arg("--version").output().ok()?;
-    let identity = fleet.path("hub-eu").join("identity");
-    let mut command = Command::new("curl");
-    command.args([
-        "-sS",
-        "-X",
-        method,
-        "-w",
-        "\n%{http_code}",
-        "-H",
-        "Content-Type: application/json",
-        "-H",
-        "Expect:",
-    ]);
-    command.arg("--cacert").arg(identity.join("root.pem"));
-    command.arg("--cert").arg(identity.join("operator.pem")).arg("--key").arg(identity.join("operator.key"));
-    if method != "GET" {
-        command.args(["--data-binary", "@-"]);
-    }
-    command.arg(format!("{}{path}", fleet.url("hub-eu")));
-    let outcome = Outcome::of_command(&mut command, body);
-    let (text, status) = outcome.stdout.rsplit_once('\n').unwrap_or_else(|| panic!("{outcome:?}"));
-    Some((status.parse().unwrap_or_else(|_| panic!("{outcome:?}")), text.to_owned()))
 }

@@ -12,17 +12,7 @@ use driftless_core::name::{Document, Kind};
 use driftless_core::replica::{Config, Replica};
 use driftless_core::store::{SledOptions, SledStore};
 
-use crate::rig::{Fleet, copy_dir, until};
-
-const PROFILE: &str = "
-apiVersion: driftless.dev/v1
-kind: Profile
-metadata: {name: store-base}
-spec:
-  priority: 100
-  selector: {matchLabels: {class: store}}
-  values: {pos: {replicas: 2}}
-";
+use crate::rig::{Fleet, PROFILE, copy_dir, until};
 
 #[test]
 fn a_disk_rolled_back_to_yesterday_gets_its_history_back() {

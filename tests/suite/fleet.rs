@@ -1,30 +1,7 @@
 //! Hubs and edges as processes: they join, restart alone, and answer alone.
 
-use crate::rig::Fleet;
+use crate::rig::{Fleet, LOCAL_OVERRIDE, MACHINE, PROFILE};
 
-/// A profile of all stores.
-const PROFILE: &str = "
-apiVersion: driftless.dev/v1
-kind: Profile
-metadata: {name: store-base}
-spec:
-  priority: 100
-  selector: {matchLabels: {class: store}}
-  values: {pos: {replicas: 2}}
-";
-/// What the site's own nodes write.
-const MACHINE: &str = "
-apiVersion: driftless.dev/v1
-kind: Machine
-metadata: {name: store-01.till-1}
-spec: {capacity: {cpu: '4'}}
-";
-const LOCAL_OVERRIDE: &str = "
-apiVersion: driftless.dev/v1
-kind: Override
-metadata: {name: store-01.local}
-spec: {reason: works at the till, permanent: true, values: {pos: {replicas: 7}}}
-";
 const REPLICAS: &str = ".spec.values.pos.replicas";
 
 #[test]
@@ -83,5 +60,27 @@ fn sigterm_ends_a_node_in_good_order() {
         fleet.node(node).stop();
         fleet.node(node).restart();
     }
+    fleet.agree(&["hub-eu", "store-01"]);
+}
+
+#[test]
+fn whoever_writes_at_an_edge_before_it_has_heard_of_its_enrolment_is_asked_to_come_back() {
+    let mut fleet = Fleet::new();
+    let token = fleet.token(&["--role", "edge", "--site", "store-01"]);
+    // A hub that takes no sessions still enrols; its news do not get to the edge.
+    fleet.cut("hub-eu");
+    fleet.newcomer("store-01", &token);
+    fleet.cli("store-01", &["get", "member/store-01.n1"]).refused(1, &["NotFound"]);
+    let machine = r#"{"metadata":{"name":"store-01.till-1"},"spec":{}}"#;
+    let machines = "/apis/driftless.dev/v1/namespaces/default/machines";
+    if let Some((status, text)) = fleet.curl("store-01", "POST", machines, machine) {
+        assert_eq!(status, 503, "{text}");
+        assert!(text.contains("\"retryAfterSeconds\":1"), "{text}");
+        assert!(text.contains("does not yet hold its enrolment"), "{text}");
+        assert_eq!(fleet.curl("store-01", "GET", "/readyz", "").unwrap(), (200, "ok".to_owned()));
+    }
+    fleet.heal("hub-eu");
+    // The command line comes back as it is asked to: nobody has to wait for anything first.
+    fleet.apply("store-01", MACHINE).ok();
     fleet.agree(&["hub-eu", "store-01"]);
 }

@@ -108,6 +108,13 @@ async fn refusals_reach_the_person_at_the_keyboard() {
         )
         .await;
         refused(&["apply", "-f", &profile, "--server-side"], "apply").await;
+        assert_eq!(hub.ok(&["auth", "can-i", "create", "profiles"]).await.trim(), "yes");
+        refused(&["auth", "can-i", "create", "machines"], "no - only the nodes of site").await;
+        refused(&["get", "pods"], "the server doesn't have a resource type").await;
+        // Before 1.27 nobody could ask.
+        if hub.run(&["auth", "--help"]).await.1.contains("whoami") {
+            assert!(hub.ok(&["auth", "whoami"]).await.contains("user/admin"));
+        }
         let version =
             hub.ok(&["get", "profile", "store-base", "-o", "jsonpath={.metadata.resourceVersion}"]).await;
         hub.ok(&["annotate", "profile", "store-base", "a=b"]).await;

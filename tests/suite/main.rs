@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
+mod commands;
 mod crash;
 mod demo;
 mod disks;

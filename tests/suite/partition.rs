@@ -2,18 +2,9 @@
 
 use serde_json::Value;
 
-use crate::rig::{Fleet, until};
+use crate::rig::{Fleet, LOCAL_OVERRIDE, MACHINE, PROFILE, until};
 
 const ALL: [&str; 3] = ["hub-eu", "hub-us", "store-01"];
-const PROFILE: &str = "
-apiVersion: driftless.dev/v1
-kind: Profile
-metadata: {name: store-base}
-spec:
-  priority: 100
-  selector: {matchLabels: {class: store}}
-  values: {pos: {replicas: 2, limits: {cpu: 1}}}
-";
 
 #[test]
 fn what_was_written_on_both_sides_of_a_cut_is_there_after_it() {
@@ -72,20 +63,8 @@ fn the_hubs_write(fleet: &Fleet) {
 }
 
 fn the_edge_writes(fleet: &Fleet) {
-    let machine = "
-apiVersion: driftless.dev/v1
-kind: Machine
-metadata: {name: store-01.till-1}
-spec: {capacity: {cpu: \"4\"}}
-";
-    let local = "
-apiVersion: driftless.dev/v1
-kind: Override
-metadata: {name: store-01.local}
-spec: {reason: the link is down, permanent: true, values: {pos: {mode: cash-only}}}
-";
-    fleet.apply("store-01", machine).ok();
-    fleet.apply("store-01", local).ok();
+    fleet.apply("store-01", MACHINE).ok();
+    fleet.apply("store-01", LOCAL_OVERRIDE).ok();
 }
 
 fn nothing_is_lost(fleet: &Fleet) {

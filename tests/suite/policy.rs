@@ -4,17 +4,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::rig::{Fleet, until};
+use crate::rig::{Fleet, PROFILE, until};
 
-const PROFILE: &str = "
-apiVersion: driftless.dev/v1
-kind: Profile
-metadata: {name: store-base}
-spec:
-  priority: 100
-  selector: {matchLabels: {class: store}}
-  values: {pos: {replicas: 2, image: pos-2.3}}
-";
 const DEPOTS: &str = "
 apiVersion: driftless.dev/v1
 kind: Profile

@@ -7,8 +7,12 @@
 
 mod binary;
 mod cli;
+mod curl;
+mod manifests;
 mod node;
+mod place;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -17,7 +21,9 @@ use tempfile::TempDir;
 
 pub(crate) use binary::driftless;
 pub(crate) use cli::{Outcome, without_settings};
+pub(crate) use manifests::{LOCAL_OVERRIDE, MACHINE, PROFILE};
 pub(crate) use node::{Node, failed_start};
+pub(crate) use place::{Cable, Place};
 
 /// How long anything may take that has to happen in the end. Generous: it is only used up by what is broken.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -27,14 +33,21 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// Nodes of one fleet, and a directory for them.
 pub(crate) struct Fleet {
     nodes: Vec<Node>,
+    /// Where nodes run that do not run on this machine's loopback.
+    places: BTreeMap<String, Place>,
     dir: TempDir,
 }
 
 impl Fleet {
     /// A fleet with one hub, `hub-eu`, that created it.
     pub(crate) fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let mut fleet = Self { nodes: vec![], dir };
+        Self::at(BTreeMap::new())
+    }
+
+    /// The same, some of whose nodes run, once they are added, elsewhere.
+    pub(crate) fn at(places: BTreeMap<&str, Place>) -> Self {
+        let places = places.into_iter().map(|(node, place)| (node.to_owned(), place)).collect();
+        let mut fleet = Self { nodes: vec![], places, dir: tempfile::tempdir().unwrap() };
         fleet.add_hub("hub-eu", "eu", None);
         fleet
     }
@@ -53,12 +66,10 @@ impl Fleet {
     }
 
     fn add_hub(&mut self, name: &str, region: &str, join: Option<PathBuf>) -> &mut Node {
-        let data_dir = self.path(name);
         let mut arguments = vec!["hub".to_owned(), "--name".to_owned(), name.to_owned()];
         arguments.extend(["--region".to_owned(), region.to_owned()]);
         arguments.extend(joining(join));
-        self.nodes.push(Node::start(name, data_dir, arguments));
-        self.nodes.last_mut().unwrap()
+        self.start(name, arguments)
     }
 
     /// Adds an edge: the site is new and of class `store`; its region is that of the hub that it joins at.
@@ -67,14 +78,18 @@ impl Fleet {
         self.edge_with(site, &token)
     }
 
-    /// Adds an edge that joins with this token.
+    /// Adds an edge that joins with this token, and waits until it has heard from a hub that it is enrolled.
     pub(crate) fn edge_with(&mut self, site: &str, token: &Path) -> &mut Node {
-        self.start_edge(site, joining(Some(token.to_path_buf())));
-        // Until it has heard from a hub that it is enrolled, nothing that it writes would have effect.
+        self.newcomer(site, token);
         let own = format!("member/{site}.n1");
         let within = format!("{}s", DEADLINE.as_secs());
         self.cli(site, &["wait", &own, "--for=create", "--timeout", &within]).ok();
         self.node(site)
+    }
+
+    /// Adds an edge that joins with this token, and may not know yet that it is enrolled.
+    pub(crate) fn newcomer(&mut self, site: &str, token: &Path) -> &mut Node {
+        self.start_edge(site, joining(Some(token.to_path_buf())))
     }
 
     /// Adds an edge whose data directory is there already.
@@ -87,8 +102,16 @@ impl Fleet {
         let mut arguments: Vec<String> = ["edge", "--node", "n1", "--render"].map(str::to_owned).to_vec();
         arguments.push(render);
         arguments.extend(more);
-        self.nodes.push(Node::start(name, self.path(name), arguments));
+        self.start(name, arguments)
+    }
+
+    fn start(&mut self, name: &str, arguments: Vec<String>) -> &mut Node {
+        self.nodes.push(Node::start(name, self.path(name), self.place(name), arguments));
         self.nodes.last_mut().unwrap()
+    }
+
+    fn place(&self, node: &str) -> Place {
+        self.places.get(node).cloned().unwrap_or_default()
     }
 
     /// A token of the first hub, in a file.
@@ -128,14 +151,18 @@ impl Fleet {
         self.nodes.iter_mut().find(|node| node.name == name).unwrap_or_else(|| panic!("no node {name}"))
     }
 
-    /// Runs the command line with a node's data directory.
+    /// Runs the command line with a node's data directory, where the node runs.
     pub(crate) fn cli(&self, node: &str, arguments: &[&str]) -> Outcome {
-        Outcome::of(&self.path(node), arguments, "")
+        self.cli_with(node, arguments, "")
     }
 
     /// Applies a manifest.
     pub(crate) fn apply(&self, node: &str, manifest: &str) -> Outcome {
-        Outcome::of(&self.path(node), &["apply", "-f", "-"], manifest)
+        self.cli_with(node, &["apply", "-f", "-"], manifest)
+    }
+
+    fn cli_with(&self, node: &str, arguments: &[&str], input: &str) -> Outcome {
+        Outcome::at(&self.place(node), &self.path(node), arguments, input)
     }
 
     /// Reads JSON through the command line.

@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::commands::{
-    apply, authority, completion, config, conflicts, create, delete, describe, diff, edge, explain, get,
-    history, hub, import, label, patch, peers, resolve, status, token, verify, version, wait, why,
+    apply, auth, authority, completion, config, conflicts, create, delete, describe, diff, edge, edit,
+    explain, get, history, hub, import, label, patch, peers, resolve, status, token, verify, version, wait,
+    why,
 };
 use super::demo;
+use super::query::Query;
 use crate::telemetry::LogFormat;
 
 /// State for fleets of hubs and edges: reads and writes work at each node, also while it is cut off.
@@ -36,7 +38,7 @@ Examples:
 
 Which node a command talks to: --kubeconfig FILE, or the admin.kubeconfig of --data-dir DIR (DRIFTLESS_KUBECONFIG,
 DRIFTLESS_DATA_DIR); without both the local node's, in $XDG_STATE_HOME/driftless or /var/lib/driftless.
-Exit codes: 0; 1 for an error; 2 for a command that makes no sense.";
+Exit codes: 0; 1 for an error; of diff and verify 1 if something differs, 2 for an error.";
 
 /// What every command takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -100,6 +102,7 @@ pub enum Command {
     Patch(patch::Patch),
     Diff(diff::Diff),
     Delete(delete::Delete),
+    Edit(edit::Edit),
     Label(label::Label),
     Annotate(label::Annotate),
     Wait(wait::Wait),
@@ -124,12 +127,15 @@ pub enum Command {
     ApiResources(explain::ApiResources),
     Explain(explain::Explain),
     #[command(subcommand)]
-    Auth(version::Auth),
+    Auth(auth::Auth),
     Version(version::Version),
     Completion(completion::Completion),
 }
 
 impl Command {
+    /// The commands to which exit code 1 says that something differs.
+    pub(super) const COMPARISONS: [&str; 2] = ["diff", "verify"];
+
     /// Whether it runs until it is stopped, and logs as it goes.
     pub(super) fn is_daemon(&self) -> bool {
         matches!(self, Self::Hub(_) | Self::Edge(_))
@@ -147,17 +153,12 @@ pub struct Files {
     pub recursive: bool,
 }
 
-/// Why a change is made.
+/// How a change is made: why, and whether at all.
 #[derive(Debug, Clone, Args)]
-pub struct Reason {
+pub struct Intent {
     /// Why; it stands in the history and in `why`
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
-}
-
-/// Whether a change is made.
-#[derive(Debug, Clone, Args)]
-pub struct DryRun {
     /// Let the node check and say what it would do; nothing is changed
     #[arg(
         long,
@@ -171,19 +172,20 @@ pub struct DryRun {
     pub dry_run: String,
 }
 
-impl DryRun {
+impl Intent {
+    /// Adds what the node has to know of it to a request.
+    pub(super) fn on(&self, path: Query) -> Query {
+        path.with_some("reason", self.reason.as_deref()).with_some("dryRun", self.dry_run())
+    }
+
     /// The query parameter, if nothing is to be changed.
-    pub(super) fn parameter(&self) -> Option<&'static str> {
-        self.is_on().then_some("All")
+    pub(super) fn dry_run(&self) -> Option<&'static str> {
+        (self.dry_run == "server").then_some("All")
     }
 
     /// What is said behind a change that was not made.
     pub(super) fn suffix(&self) -> &'static str {
-        if self.is_on() { " (server dry run)" } else { "" }
-    }
-
-    fn is_on(&self) -> bool {
-        self.dry_run == "server"
+        if self.dry_run().is_some() { " (server dry run)" } else { "" }
     }
 }
 
@@ -233,10 +235,38 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused_with_two() {
+    fn what_makes_no_sense_is_refused() {
         for line in ["driftless", "driftless frobnicate", "driftless apply", "driftless get sites --dry-run"]
         {
-            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+            assert!(parse(line).unwrap_err().use_stderr(), "{line}");
+        }
+    }
+
+    #[test]
+    fn flags_stand_anywhere() {
+        for (line, flag) in [
+            ("driftless label site/a b=c", "--overwrite"),
+            ("driftless label site a b=c d-", "--reason=x"),
+            ("driftless annotate site/a b=c", "--dry-run"),
+            ("driftless get site a b", "-owide"),
+            ("driftless describe site a", "-nacme"),
+            ("driftless delete site a b", "--ignore-not-found"),
+            ("driftless edit site a", "--reason=x"),
+            ("driftless patch profile a -p {}", "--type=merge"),
+            ("driftless wait site a --for=create", "--timeout=1s"),
+            ("driftless why site/a b.c", "-ojson"),
+            ("driftless why-not profile/a site/b", "-ojson"),
+            ("driftless auth can-i get site a", "--quiet"),
+            ("driftless peers cut a", "--for=10m"),
+        ] {
+            let words: Vec<&str> = line.split(' ').collect();
+            // Not between an option and its value.
+            let places = (2..=words.len()).filter(|at| words.get(at - 1) != Some(&"-p"));
+            for at in places.filter(|at| !matches!(words[1], "auth" | "peers") || *at > 2) {
+                let mut words = words.clone();
+                words.insert(at, flag);
+                assert!(Cli::try_parse_from(&words).is_ok(), "{words:?}");
+            }
         }
     }
 
@@ -249,7 +279,7 @@ mod tests {
             ("driftless apply -f x --dry-run=none", false),
         ] {
             let Command::Apply(apply) = parse(line).unwrap().command else { panic!("{line}") };
-            assert_eq!(apply.dry_run.parameter().is_some(), on, "{line}");
+            assert_eq!(apply.intent.dry_run().is_some(), on, "{line}");
         }
         assert!(parse("driftless apply -f x --dry-run=client").is_err());
     }

@@ -1,6 +1,7 @@
 //! The commands, a file for each or for a few that belong together.
 
 pub(super) mod apply;
+pub(super) mod auth;
 pub(super) mod authority;
 pub(super) mod completion;
 pub(super) mod config;
@@ -10,6 +11,7 @@ pub(super) mod delete;
 pub(super) mod describe;
 pub(super) mod diff;
 pub(super) mod edge;
+pub(super) mod edit;
 pub(super) mod explain;
 pub(super) mod get;
 pub(super) mod history;
@@ -32,7 +34,11 @@ pub(super) mod why;
 
 use super::args::{Cli, Command};
 use super::failure::Failure;
+use super::print;
 use super::session::Session;
+
+/// The exit code of an error where 1 says that something differs.
+pub(super) const TROUBLE: u8 = 2;
 
 /// Runs a command; the number is its exit code.
 pub(super) async fn run(cli: Cli) -> Result<u8, Failure> {
@@ -46,8 +52,9 @@ pub(super) async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Apply(command) => done(command.run(&session()?).await),
         Command::Replace(command) => done(command.run(&session()?).await),
         Command::Patch(command) => done(command.run(&session()?).await),
-        Command::Diff(command) => command.run(session).await,
+        Command::Diff(command) => comparison(async { command.run(&session()?).await }).await,
         Command::Delete(command) => done(command.run(&session()?).await),
+        Command::Edit(command) => done(command.run(&session()?).await),
         Command::Label(command) => done(command.run(&session()?).await),
         Command::Annotate(command) => done(command.run(&session()?).await),
         Command::Wait(command) => done(command.run(&session()?).await),
@@ -58,7 +65,7 @@ pub(super) async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Conflicts(command) => done(command.run(&session()?).await),
         Command::Status(command) => done(command.run(&session()?).await),
         Command::Peers(command) => done(command.run(&session()?).await),
-        Command::Verify(command) => command.run(&global).await,
+        Command::Verify(command) => comparison(command.run(&global)).await,
         Command::Import(command) => done(command.run(&session()?).await),
         Command::Demo(command) => done(command.run().await),
         Command::Hub(command) => done(command.run(&global).await),
@@ -68,9 +75,21 @@ pub(super) async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Kubeconfig(command) => done(command.run(&global)),
         Command::ApiResources(command) => done(command.run(&session()?).await),
         Command::Explain(command) => done(command.run(&session()?).await),
-        Command::Auth(command) => done(command.run(&session()?).await),
+        Command::Auth(command) => command.run(&session()?).await,
         Command::Version(command) => done(command.run(&global).await),
         Command::Completion(command) => done(command.run()),
+    }
+}
+
+/// The exit code of a command to which 1 says that something differs: an error is more than that.
+async fn comparison(differs: impl Future<Output = Result<bool, Failure>>) -> Result<u8, Failure> {
+    match differs.await {
+        Ok(differs) => Ok(u8::from(differs)),
+        Err(failure @ Failure::ReaderGone) => Err(failure),
+        Err(failure) => {
+            print::note(&failure.report().unwrap_or_default());
+            Err(Failure::Told(TROUBLE))
+        }
     }
 }
 

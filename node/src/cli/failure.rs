@@ -93,10 +93,9 @@ impl Failure {
         Self::Answer { what, why: why.into() }
     }
 
-    /// What the shell is told.
+    /// What the shell is told. As kubectl has it, a command that makes no sense is an error like others.
     pub(super) fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) => 2,
             Self::Told(code) => *code,
             // As a shell reports a process that SIGPIPE ended.
             Self::ReaderGone => 141,
@@ -157,7 +156,7 @@ mod tests {
         let failure = Failure::io("read", "x.yaml", io::Error::new(io::ErrorKind::NotFound, "no such file"));
         assert_eq!(failure.report().as_deref(), Some("error: cannot read x.yaml: no such file"));
         assert_eq!(failure.exit_code(), 1);
-        assert_eq!(Failure::Usage("which?".into()).exit_code(), 2);
+        assert_eq!(Failure::Usage("which?".into()).exit_code(), 1);
         assert!(Failure::Told(3).report().is_none());
     }
 }

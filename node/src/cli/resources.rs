@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::failure::Failure;
 use super::query::Query;
-use crate::api::{GROUP_VERSION, SERVED, Served};
+use crate::api::{GROUP, GROUP_VERSION, SERVED, Served};
 
 /// A kind of resource, as the API serves it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl Resource {
             "ns" | "namespace" | "namespaces" => Ok(NAMESPACES),
             _ => SERVED.iter().find(is_called).map(Self::of).ok_or_else(|| {
                 Failure::Usage(format!(
-                    "the server doesn't have a resource type {text:?}; `driftless api-resources` lists those that it has"
+                    "the server doesn't have a resource type {text:?}\n`driftless api-resources` lists those that it has"
                 ))
             }),
         }
@@ -77,6 +77,11 @@ impl Resource {
             Some(name) => path.segment(name),
             None => path,
         }
+    }
+
+    /// The API group; empty for the core group.
+    pub(super) fn group(&self) -> &'static str {
+        if self.kind == NAMESPACES.kind { "" } else { GROUP }
     }
 
     /// What a command says of one that it changed: `site/store-17`.
@@ -203,7 +208,11 @@ mod tests {
         for name in ["st", "site", "sites", "Site", "sites.driftless.dev"] {
             assert_eq!(Resource::parse(name).unwrap(), site, "{name}");
         }
-        assert_eq!(Resource::parse("pods").unwrap_err().exit_code(), 2);
+        let unknown = Resource::parse("pods").unwrap_err();
+        let said = unknown.report().unwrap();
+        // The first line is the one that kubectl prints, and scripts look for.
+        assert_eq!(said.lines().next(), Some("error: the server doesn't have a resource type \"pods\""));
+        assert_eq!(unknown.exit_code(), 1);
         assert_eq!(parse_named(&arguments("st,prof")).unwrap().len(), 2);
         assert_eq!(
             parse_named(&arguments("site a b")).unwrap(),

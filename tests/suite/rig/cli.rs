@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use super::Place;
+
 /// What a command printed, and its exit code.
 #[derive(Debug)]
 pub(crate) struct Outcome {
@@ -16,11 +18,14 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// Runs the binary with a data directory.
+    /// Runs the binary with a data directory, on this machine.
     pub(crate) fn of(data_dir: &Path, arguments: &[&str], input: &str) -> Self {
-        let mut command = Command::new(super::driftless());
-        command.arg("--data-dir").arg(data_dir).args(arguments);
-        Self::of_command(&mut command, input)
+        Self::at(&Place::default(), data_dir, arguments, input)
+    }
+
+    /// Runs the binary with a data directory, somewhere.
+    pub(crate) fn at(place: &Place, data_dir: &Path, arguments: &[&str], input: &str) -> Self {
+        Self::of_command(place.command().arg("--data-dir").arg(data_dir).args(arguments), input)
     }
 
     /// Runs any command.

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 
 use super::cli::{Outcome, without_settings};
-use super::{DEADLINE, driftless, until};
+use super::{DEADLINE, Place, until};
 
 /// A hub or an edge in a process of its own.
 pub(crate) struct Node {
@@ -16,6 +16,7 @@ pub(crate) struct Node {
     pub(crate) api: String,
     /// Its QUIC address; the same after each start.
     pub(crate) quic: String,
+    place: Place,
     arguments: Vec<String>,
     child: Option<Child>,
     log: Arc<Mutex<Vec<String>>>,
@@ -23,12 +24,13 @@ pub(crate) struct Node {
 
 impl Node {
     /// Starts a daemon and waits until it is ready.
-    pub(crate) fn start(name: &str, data_dir: PathBuf, arguments: Vec<String>) -> Self {
+    pub(crate) fn start(name: &str, data_dir: PathBuf, place: Place, arguments: Vec<String>) -> Self {
         let mut node = Self {
             name: name.to_owned(),
             data_dir,
             api: String::new(),
-            quic: "127.0.0.1:0".to_owned(),
+            quic: format!("{}:0", place.address),
+            place,
             arguments,
             child: None,
             log: Arc::default(),
@@ -40,7 +42,7 @@ impl Node {
     /// Starts it (again), with its data directory and its QUIC address.
     pub(crate) fn restart(&mut self) {
         assert!(self.child.is_none(), "{} runs already", self.name);
-        let mut command = command(&self.data_dir, &self.arguments, &self.quic);
+        let mut command = command(&self.place, &self.data_dir, &self.arguments, &self.quic);
         let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (ready, came_up) = mpsc::sync_channel(1);
         let stderr = child.stderr.take().unwrap();
@@ -116,11 +118,11 @@ impl Drop for Node {
 pub(crate) fn failed_start(data_dir: &Path, arguments: &[&str]) -> Outcome {
     let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
     // Its standard input ends at once: one that starts after all stops then, with 0.
-    Outcome::of_command(&mut command(data_dir, &arguments, "127.0.0.1:0"), "")
+    Outcome::of_command(&mut command(&Place::default(), data_dir, &arguments, "127.0.0.1:0"), "")
 }
 
-fn command(data_dir: &Path, arguments: &[String], listen: &str) -> Command {
-    let mut command = Command::new(driftless());
+fn command(place: &Place, data_dir: &Path, arguments: &[String], listen: &str) -> Command {
+    let mut command = place.command();
     without_settings(&mut command);
     let tells = |flag: &str| arguments.iter().any(|argument| argument == flag);
     command.args(arguments).arg("--exit-with-stdin").arg("--data-dir").arg(data_dir);

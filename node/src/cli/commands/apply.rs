@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::manifests::{Manifest, each, read};
 use super::three_way;
-use crate::cli::args::{DryRun, Files, Reason};
+use crate::cli::args::{Files, Intent};
 use crate::cli::failure::Failure;
 use crate::cli::session::Session;
 
@@ -23,21 +23,18 @@ pub struct Apply {
     /// Where manifests are.
     #[command(flatten)]
     pub files: Files,
-    /// Why.
+    /// How.
     #[command(flatten)]
-    pub reason: Reason,
-    /// Whether.
-    #[command(flatten)]
-    pub dry_run: DryRun,
+    pub intent: Intent,
 }
 
 impl Apply {
     pub(in crate::cli) async fn run(self, session: &Session) -> Result<(), Failure> {
         let manifests = read(&self.files, &session.namespace)?;
-        let reason = self.reason.reason.as_deref();
+        let reason = self.intent.reason.as_deref();
         each(&manifests, async |manifest| {
-            let outcome = apply(session, manifest, reason, self.dry_run.parameter()).await?;
-            Ok(format!("{} {}{}", manifest.reported(), outcome.said(), self.dry_run.suffix()))
+            let outcome = apply(session, manifest, reason, self.intent.dry_run()).await?;
+            Ok(format!("{} {}{}", manifest.reported(), outcome.said(), self.intent.suffix()))
         })
         .await
     }

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::manifests::{each, read};
-use crate::cli::args::{DryRun, Files, Reason};
+use crate::cli::args::{Files, Intent};
 use crate::cli::failure::Failure;
 use crate::cli::session::Session;
 
@@ -17,24 +17,17 @@ pub struct Create {
     /// Where manifests are.
     #[command(flatten)]
     pub files: Files,
-    /// Why.
+    /// How.
     #[command(flatten)]
-    pub reason: Reason,
-    /// Whether.
-    #[command(flatten)]
-    pub dry_run: DryRun,
+    pub intent: Intent,
 }
 
 impl Create {
     pub(in crate::cli) async fn run(self, session: &Session) -> Result<(), Failure> {
         let manifests = read(&self.files, &session.namespace)?;
         each(&manifests, async |manifest| {
-            let path = manifest
-                .collection()
-                .with_some("reason", self.reason.reason.as_deref())
-                .with_some("dryRun", self.dry_run.parameter());
-            session.post(&path, &manifest.value).await?;
-            Ok(format!("{} created{}", manifest.reported(), self.dry_run.suffix()))
+            session.post(&self.intent.on(manifest.collection()), &manifest.value).await?;
+            Ok(format!("{} created{}", manifest.reported(), self.intent.suffix()))
         })
         .await
     }
@@ -53,24 +46,17 @@ pub struct Replace {
     /// Where manifests are.
     #[command(flatten)]
     pub files: Files,
-    /// Why.
+    /// How.
     #[command(flatten)]
-    pub reason: Reason,
-    /// Whether.
-    #[command(flatten)]
-    pub dry_run: DryRun,
+    pub intent: Intent,
 }
 
 impl Replace {
     pub(in crate::cli) async fn run(self, session: &Session) -> Result<(), Failure> {
         let manifests = read(&self.files, &session.namespace)?;
         each(&manifests, async |manifest| {
-            let path = manifest
-                .path()
-                .with_some("reason", self.reason.reason.as_deref())
-                .with_some("dryRun", self.dry_run.parameter());
-            session.put(&path, &manifest.value).await?;
-            Ok(format!("{} replaced{}", manifest.reported(), self.dry_run.suffix()))
+            session.put(&self.intent.on(manifest.path()), &manifest.value).await?;
+            Ok(format!("{} replaced{}", manifest.reported(), self.intent.suffix()))
         })
         .await
     }

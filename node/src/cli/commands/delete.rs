@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::manifests;
-use crate::cli::args::{DryRun, Files, Reason};
+use crate::cli::args::{Files, Intent};
 use crate::cli::failure::Failure;
 use crate::cli::print;
 use crate::cli::resources::{Named, Resource, parse_named};
@@ -42,12 +42,9 @@ pub struct Delete {
     /// Do not ask for a second thought
     #[arg(long, short)]
     pub yes: bool,
-    /// Why.
+    /// How.
     #[command(flatten)]
-    pub reason: Reason,
-    /// Whether.
-    #[command(flatten)]
-    pub dry_run: DryRun,
+    pub intent: Intent,
 }
 
 impl Delete {
@@ -55,13 +52,10 @@ impl Delete {
         let targets = self.targets(session).await?;
         let mut missing = false;
         for (resource, namespace, name) in targets {
-            let path = resource
-                .path(Some(&namespace), Some(&name))
-                .with_some("reason", self.reason.reason.as_deref())
-                .with_some("dryRun", self.dry_run.parameter());
+            let path = self.intent.on(resource.path(Some(&namespace), Some(&name)));
             match session.delete(&path).await {
                 Ok(_) => {
-                    let suffix = self.dry_run.suffix();
+                    let suffix = self.intent.suffix();
                     print::out(&format!("{} deleted{suffix}\n", resource.reported(&name)))?;
                 }
                 Err(failure) if failure.is_not_found() && self.ignore_not_found => {}
@@ -112,7 +106,7 @@ impl Delete {
             print::note("No resources found.");
             return Ok(targets);
         }
-        if wide && !self.yes && self.dry_run.parameter().is_none() {
+        if wide && !self.yes && self.intent.dry_run().is_none() {
             return Err(Failure::Refused(format!(
                 "this deletes {} resources of namespace {}; say --yes if that is meant, or look with --dry-run. Nothing was deleted.",
                 targets.len(),

@@ -12,9 +12,6 @@ use crate::cli::session::Session;
 use crate::cli::text_diff::unified;
 use crate::cli::yaml::to_yaml;
 
-/// The exit code of an error, as `diff` has it: 1 says that something differs.
-const TROUBLE: u8 = 2;
-
 /// Show what apply would change; nothing is changed
 ///
 /// Exit code 0: nothing; 1: something; more than 1: an error.
@@ -30,25 +27,11 @@ pub struct Diff {
 }
 
 impl Diff {
-    pub(in crate::cli) async fn run(
-        self,
-        session: impl FnOnce() -> Result<Session, Failure>,
-    ) -> Result<u8, Failure> {
-        match self.compare(session).await {
-            Ok(differs) => Ok(u8::from(differs)),
-            Err(failure @ Failure::ReaderGone) => Err(failure),
-            Err(failure) => {
-                print::note(&failure.report().unwrap_or_default());
-                Err(Failure::Told(TROUBLE))
-            }
-        }
-    }
-
-    async fn compare(self, session: impl FnOnce() -> Result<Session, Failure>) -> Result<bool, Failure> {
-        let session = session()?;
+    /// Whether something differs.
+    pub(in crate::cli) async fn run(self, session: &Session) -> Result<bool, Failure> {
         let mut differs = false;
         for manifest in read(&self.files, &session.namespace)? {
-            let (live, merged) = both(&session, &manifest).await?;
+            let (live, merged) = both(session, &manifest).await?;
             let path = format!("{}/{}", manifest.namespace, manifest.reported());
             let diff =
                 unified(&format!("live/{path}"), &format!("merged/{path}"), &shown(&live), &shown(&merged));

@@ -1,6 +1,7 @@
 //! `get`: resources as a table, as they are, or part by part.
 
 use clap::Args;
+use hyper::http::uri::PathAndQuery;
 use serde_json::{Value, json};
 
 use super::watch;
@@ -22,11 +23,15 @@ Examples:
   driftless get sites,profiles -l class=store -A
   driftless get sites -o jsonpath='{.items[*].metadata.name}'
   driftless get machines -o custom-columns=NAME:.metadata.name,CPU:.spec.capacity.cpu
-  driftless get sites -w")]
+  driftless get sites -w
+  driftless get --raw /v1/digest")]
 pub struct Get {
     /// KIND, KIND,KIND, KIND NAME…, KIND/NAME…, or all
-    #[arg(required = true)]
+    #[arg(required_unless_present = "raw", conflicts_with = "raw")]
     pub names: Vec<String>,
+    /// A path of the node's API, as in /v1/digest; what it answers is printed as it is
+    #[arg(long, value_name = "PATH")]
+    pub raw: Option<String>,
     /// How to show them.
     #[command(flatten)]
     pub shown: Shown,
@@ -66,6 +71,9 @@ pub struct Shown {
 
 impl Get {
     pub(in crate::cli) async fn run(self, session: &Session) -> Result<(), Failure> {
+        if let Some(path) = &self.raw {
+            return raw(session, path).await;
+        }
         let output = usage(Output::parse(self.shown.output.as_deref().unwrap_or_default()))?;
         let sort_by = self.shown.sort_by.as_deref().map(SortBy::parse).transpose();
         let sort_by = usage(sort_by)?;
@@ -189,19 +197,28 @@ impl Get {
         if self.shown.show_managed_fields {
             return;
         }
-        let hide = |object: &mut Value| {
-            if let Some(metadata) = object["metadata"].as_object_mut() {
-                metadata.remove("managedFields");
-            }
-        };
         if answer["kind"] == "Table" {
             return;
         }
         match answer.get_mut("items").and_then(Value::as_array_mut) {
-            Some(items) => items.iter_mut().for_each(hide),
-            None => hide(answer),
+            Some(items) => items.iter_mut().for_each(hide_managed_fields),
+            None => hide_managed_fields(answer),
         }
     }
+}
+
+/// Leaves out who set which field, which is long.
+pub(super) fn hide_managed_fields(object: &mut Value) {
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        metadata.remove("managedFields");
+    }
+}
+
+async fn raw(session: &Session, path: &str) -> Result<(), Failure> {
+    if !path.starts_with('/') || path.parse::<PathAndQuery>().is_err() {
+        return Err(Failure::Usage(format!("--raw: {path:?} is no path of an API, as in /v1/digest")));
+    }
+    print::out(&session.client.text(Ask::get(path)).await?)
 }
 
 /// A form that is not understood is a command that makes no sense.

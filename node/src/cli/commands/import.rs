@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::cli::args::{DryRun, Reason};
+use crate::cli::args::Intent;
 use crate::cli::failure::Failure;
 use crate::cli::import::{Format, ImportError, Options, Report, run};
 use crate::cli::print;
@@ -80,12 +80,9 @@ pub struct Import {
     /// How many requests may be under way
     #[arg(long, value_name = "N", default_value_t = REQUESTS)]
     pub concurrency: usize,
-    /// Why.
+    /// How.
     #[command(flatten)]
-    pub reason: Reason,
-    /// Whether.
-    #[command(flatten)]
-    pub dry_run: DryRun,
+    pub intent: Intent,
 }
 
 impl Import {
@@ -95,9 +92,9 @@ impl Import {
         let concurrency = self.concurrency.clamp(1, REQUESTS_MAX);
         let mut refused = 0;
         for file in &self.files {
-            let sender = Sender::new(session, self.reason.reason.as_deref(), self.dry_run.parameter());
+            let sender = Sender::new(session, self.intent.reason.as_deref(), self.intent.dry_run());
             let done = import_file(&sender, file, format, &options, concurrency).await?;
-            print::out(&format!("{}{}\n", done.summary(file), self.dry_run.suffix()))?;
+            print::out(&format!("{}{}\n", done.summary(file), self.intent.suffix()))?;
             refused += done.refused();
         }
         if refused > 0 { Err(Failure::Told(1)) } else { Ok(()) }

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use crate::cli::args::{DryRun, Reason};
+use crate::cli::args::Intent;
 use crate::cli::failure::Failure;
 use crate::cli::print;
 use crate::cli::resources::{self, Resource};
@@ -39,17 +39,14 @@ pub struct Annotate {
 #[derive(Debug, Args)]
 pub struct Change {
     /// KIND/NAME… or KIND NAME…, then KEY=VALUE to set and KEY- to remove
-    #[arg(required = true, num_args = 2..)]
+    #[arg(required = true)]
     pub words: Vec<String>,
     /// Change keys that have another value
     #[arg(long)]
     pub overwrite: bool,
-    /// Why.
+    /// How.
     #[command(flatten)]
-    pub reason: Reason,
-    /// Whether.
-    #[command(flatten)]
-    pub dry_run: DryRun,
+    pub intent: Intent,
 }
 
 impl Label {
@@ -75,14 +72,12 @@ impl Change {
             let said = match patch(&live["metadata"][field], &changes, self.overwrite)? {
                 None => format!("not {done}"),
                 Some(fields) => {
-                    let path = path
-                        .with_some("reason", self.reason.reason.as_deref())
-                        .with_some("dryRun", self.dry_run.parameter());
-                    session.merge_patch(&path, &json!({"metadata": {field: fields}})).await?;
+                    let change = json!({"metadata": {field: fields}});
+                    session.merge_patch(&self.intent.on(path), &change).await?;
                     done.to_owned()
                 }
             };
-            print::out(&format!("{} {said}{}\n", resource.reported(&name), self.dry_run.suffix()))?;
+            print::out(&format!("{} {said}{}\n", resource.reported(&name), self.intent.suffix()))?;
         }
         Ok(())
     }
@@ -127,8 +122,7 @@ mod tests {
 
     fn change(text: &str) -> Change {
         let words = text.split(' ').map(str::to_owned).collect();
-        let dry_run = DryRun { dry_run: "none".into() };
-        Change { words, overwrite: false, reason: Reason { reason: None }, dry_run }
+        Change { words, overwrite: false, intent: Intent { reason: None, dry_run: "none".into() } }
     }
 
     #[test]
@@ -136,7 +130,7 @@ mod tests {
         let (targets, changes) = change("site/a profile/b x=1 y-").split().unwrap();
         assert_eq!(targets.len(), 2);
         assert_eq!(changes, [("x".into(), Some("1".into())), ("y".into(), None)]);
-        for wrong in ["site/a b", "x=1 y=2", "sites x=1", "site/a x=1 y"] {
+        for wrong in ["site/a", "site/a b", "x=1 y=2", "sites x=1", "site/a x=1 y"] {
             assert!(change(wrong).split().is_err(), "{wrong}");
         }
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
-use crate::cli::args::{DryRun, Reason};
+use crate::cli::args::Intent;
 use crate::cli::failure::Failure;
 use crate::cli::session::Session;
 use crate::cli::{print, resources, yaml};
@@ -29,12 +29,9 @@ pub struct Patch {
     /// A file with the patch
     #[arg(long, value_name = "FILE")]
     pub patch_file: Option<PathBuf>,
-    /// Why.
+    /// How.
     #[command(flatten)]
-    pub reason: Reason,
-    /// Whether.
-    #[command(flatten)]
-    pub dry_run: DryRun,
+    pub intent: Intent,
 }
 
 /// How a patch is to be read.
@@ -53,11 +50,9 @@ impl Patch {
             return Err(Failure::Usage("a patch is for one resource".to_owned()));
         };
         let patch = self.read()?;
-        let path = resource
-            .path(Some(&session.namespace), Some(name))
-            .with_some("reason", self.reason.reason.as_deref())
-            .with_some("dryRun", self.dry_run.parameter());
-        let before = session.get(&resource.path(Some(&session.namespace), Some(name))).await?;
+        let path = resource.path(Some(&session.namespace), Some(name));
+        let before = session.get(&path).await?;
+        let path = self.intent.on(path);
         let after = match self.kind {
             PatchType::Merge => session.merge_patch(&path, &patch).await?,
             PatchType::Json => session.json_patch(&path, &patch).await?,
@@ -66,7 +61,7 @@ impl Patch {
             before["spec"] == after["spec"] && before["metadata"]["labels"] == after["metadata"]["labels"];
         let same = same && before["metadata"]["annotations"] == after["metadata"]["annotations"];
         let said = if same { "patched (no change)" } else { "patched" };
-        print::out(&format!("{} {said}{}\n", resource.reported(name), self.dry_run.suffix()))
+        print::out(&format!("{} {said}{}\n", resource.reported(name), self.intent.suffix()))
     }
 
     fn read(&self) -> Result<Value, Failure> {

@@ -36,6 +36,12 @@ pub(in crate::cli) fn patch(live: &Value, wanted: &Value) -> Option<Value> {
     (!patch.is_empty()).then_some(Value::Object(patch))
 }
 
+/// The merge patch that makes one resource another; `None` if they are the same.
+pub(in crate::cli) fn difference(from: &Value, to: &Value) -> Option<Value> {
+    let patch = between(from, to, from);
+    (!patch.is_empty()).then_some(Value::Object(patch))
+}
+
 fn between(last: &Value, wanted: &Value, live: &Value) -> Map<String, Value> {
     let empty = Map::new();
     let fields = |value: &'_ Value| value.as_object().cloned().unwrap_or_default();

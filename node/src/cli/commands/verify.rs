@@ -28,7 +28,9 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// How many scopes that differ are named for each pair.
 const NAMED_MAX: usize = 3;
 
-/// Compare what nodes hold; exit code 1 when replicas with the same interest differ
+/// Compare what nodes hold
+///
+/// Exit code 0: replicas with the same interest hold the same; 1: some differ; more than 1: an error.
 ///
 /// The others are those of --peers, of a demo's directory, or the contexts of the kubeconfig. Nodes that do not
 /// answer are named and not compared.
@@ -60,7 +62,8 @@ pub struct Verify {
 }
 
 impl Verify {
-    pub(in crate::cli) async fn run(self, global: &Global) -> Result<u8, Failure> {
+    /// Whether something differs.
+    pub(in crate::cli) async fn run(self, global: &Global) -> Result<bool, Failure> {
         let output = Output::parse(self.output.as_deref().unwrap_or_default());
         let output = output.map_err(|error| Failure::Usage(error.to_string()))?;
         let within_ms = match &self.within {
@@ -83,7 +86,7 @@ impl Verify {
         if pairs.is_empty() {
             return Err(Failure::Refused("fewer than two nodes answered: nothing was compared".to_owned()));
         }
-        Ok(u8::from(!pairs.iter().all(Pair::is_same)))
+        Ok(!pairs.iter().all(Pair::is_same))
     }
 
     fn print(

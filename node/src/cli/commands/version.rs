@@ -1,6 +1,6 @@
-//! `version` and `auth`: what runs here and there, and who one is.
+//! `version`: what runs here and there.
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use serde_json::json;
 
 use crate::cli::args::Global;
@@ -23,20 +23,6 @@ pub struct Version {
     /// json or yaml
     #[arg(long, short, value_name = "FORM")]
     pub output: Option<String>,
-}
-
-/// Who one is to the node
-#[derive(Debug, Subcommand)]
-#[command(after_help = "\
-Examples:
-  driftless auth whoami")]
-pub enum Auth {
-    /// The name and roles of the credentials, and whether they may write here
-    Whoami {
-        /// json or yaml
-        #[arg(long, short, value_name = "FORM")]
-        output: Option<String>,
-    },
 }
 
 impl Version {
@@ -62,30 +48,5 @@ impl Version {
             true => Ok(()),
             false => print::out(&render_objects(&[answer], true, &output, false)?),
         }
-    }
-}
-
-impl Auth {
-    pub(in crate::cli) async fn run(self, session: &Session) -> Result<(), Failure> {
-        let Self::Whoami { output } = self;
-        let output = Output::parse(output.as_deref().unwrap_or_default());
-        let output = output.map_err(|error| Failure::Usage(error.to_string()))?;
-        let answer = session.get(&Query::new("/v1/whoami")).await?;
-        if !output.wants_table() {
-            return print::out(&render_objects(&[answer], true, &output, false)?);
-        }
-        let text = |key: &str| answer[key].as_str().unwrap_or("-").to_owned();
-        let roles = answer["roles"].as_array().into_iter().flatten().filter_map(|role| role.as_str());
-        let roles = roles.collect::<Vec<_>>().join(", ");
-        let may_write = match answer["mayWrite"].as_bool() {
-            Some(true) => "yes".to_owned(),
-            _ => format!("no: {}", text("why")),
-        };
-        print::out(&format!(
-            "Name:       {}\nRoles:      {roles}\nMay write:  {may_write}\nNode:       {}\nFleet:      {}\n",
-            text("name"),
-            text("node"),
-            text("fleet")
-        ))
     }
 }
