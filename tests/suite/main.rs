@@ -13,6 +13,7 @@ mod disks;
 mod fleet;
 mod import;
 mod kubectl;
+mod netns;
 mod partition;
 mod policy;
 mod rig;
