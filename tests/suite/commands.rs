@@ -83,6 +83,17 @@ fn people_can_ask_what_they_may_do_before_they_do_it() {
 }
 
 #[test]
+fn what_is_there_is_shown_beside_what_is_missing() {
+    let fleet = Fleet::new();
+    fleet.apply("hub-eu", PROFILE).ok();
+    let shown = fleet.cli("hub-eu", &["get", "profile", "absent", "store-base", "-o", "name"]);
+    assert!(shown.stdout.contains("store-base"), "{shown:?}");
+    shown.refused(1, &["Error from server (NotFound): profiles.driftless.dev \"absent\" not found"]);
+    let alone = fleet.cli("hub-eu", &["get", "profile/absent"]).refused(1, &["NotFound"]);
+    assert!(!alone.stderr.contains("No resources found"), "{alone:?}");
+}
+
+#[test]
 fn no_command_at_all_asks_for_help() {
     let outcome = Outcome::of_command(&mut Place::default().command(), "").ok();
     assert!(outcome.stdout.contains("Usage: driftless"), "{outcome:?}");

@@ -85,17 +85,22 @@ impl Get {
             let (resource, path) = self.watched(session, one);
             return watch::follow(session, resource, path, &output, self.style(&output)).await;
         }
-        let answers = self.answers(session, &named, &output).await?;
-        self.print(answers, &output, sort_by.as_ref(), &named, &session.namespace)
+        let (answers, missing) = self.answers(session, &named, &output).await?;
+        if !answers.is_empty() || missing.is_empty() {
+            self.print(answers, &output, sort_by.as_ref(), &named, &session.namespace)?;
+        }
+        missing.iter().for_each(|failure| print::note(&failure.report().unwrap_or_default()));
+        if missing.is_empty() { Ok(()) } else { Err(Failure::Told(1)) }
     }
 
+    /// What is there, and the refusals for what is not.
     async fn answers(
         &self,
         session: &Session,
         named: &[Named],
         output: &Output,
-    ) -> Result<Vec<(Resource, Value)>, Failure> {
-        let mut answers = Vec::new();
+    ) -> Result<(Vec<(Resource, Value)>, Vec<Failure>), Failure> {
+        let (mut answers, mut missing) = (Vec::new(), Vec::new());
         for one in named {
             let (resource, path) = match one {
                 Named::All(resource) => (*resource, self.collection(session, *resource)),
@@ -116,10 +121,11 @@ impl Get {
                     answers.push((resource, answer));
                 }
                 Err(failure) if failure.is_not_found() && self.ignore_not_found => {}
+                Err(failure) if failure.is_not_found() => missing.push(failure),
                 Err(failure) => return Err(failure),
             }
         }
-        Ok(answers)
+        Ok((answers, missing))
     }
 
     fn print(
