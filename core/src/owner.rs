@@ -8,20 +8,16 @@
 //! Nothing here knows what the state is. An embedded store is a [`crate::replica::Replica`] behind a
 //! handle; a daemon puts its sync engine beside the replica and pumps it in [`Commit::commit`].
 
-mod queue;
-mod reply;
-
 use std::future::Future;
 use std::sync::mpsc::{RecvError, sync_channel};
 use std::thread;
 
-use queue::{Closed, Receiver, Sender, bounded};
-use reply::{Reply, block_on, reply};
+use async_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::replica::Replica;
 use crate::store::{Store, StoreError};
 
-/// Most requests that wait for the owner; beyond, callers wait for a place, first come, first served.
+/// Most requests that wait for the owner; beyond, callers wait for a place.
 const REQUESTS_MAX: usize = 1_024;
 /// Most requests that the owner takes at a time, and so most writes that share a commit.
 const REQUESTS_PER_COMMIT_MAX: usize = 256;
@@ -102,7 +98,7 @@ impl<T: Commit + 'static> Handle<T> {
             Ok(state) => {
                 // The caller waits for this; if it is gone, the handle is too, and the owner ends.
                 let _ = made.send(Ok(()));
-                own(state, &queue)
+                own(state, &Queue(queue))
             }
             Err(error) => {
                 let _ = made.send(Err(error));
@@ -125,7 +121,10 @@ impl<T: Commit + 'static> Handle<T> {
 
     /// Runs `read` on the state as it was last committed. Blocks.
     pub fn read<R: Send + 'static>(&self, read: impl FnOnce(&T) -> R + Send + 'static) -> Result<R, Stopped> {
-        block_on(self.read_async(read))
+        let (reply, answer) = bounded(1);
+        let request = Request::Read(task(|state: &mut T| read(state), reply));
+        self.requests.send_blocking(request).map_err(|_| Stopped)?;
+        answer.recv_blocking().map_err(|_| Stopped)
     }
 
     /// Runs `write` on the state and returns once it is durable. Blocks for about one flush.
@@ -133,22 +132,20 @@ impl<T: Commit + 'static> Handle<T> {
         &self,
         write: impl FnOnce(&mut T) -> R + Send + 'static,
     ) -> Result<R, Stopped> {
-        block_on(self.write_async(write))
+        let (reply, answer) = bounded(1);
+        self.requests.send_blocking(Request::Write(task(write, reply))).map_err(|_| Stopped)?;
+        answer.recv_blocking().map_err(|_| Stopped)
     }
 
     /// [`Handle::read`] as a future, of any runtime. The request is queued by this call if there is room, and
-    /// otherwise by the future, which yields until its turn has come: no thread is ever blocked. A future that is
-    /// dropped leaves open whether `read` runs.
+    /// otherwise by the future, which yields until there is: no thread is ever blocked. A future that is dropped
+    /// leaves open whether `read` runs.
     pub fn read_async<R: Send + 'static>(
         &self,
         read: impl FnOnce(&T) -> R + Send + 'static,
     ) -> impl Future<Output = Result<R, Stopped>> + Send + 'static {
-        let (reply, pending) = reply();
-        let sending = self.requests.send(Request::Read(task(|state: &mut T| read(state), reply)));
-        async move {
-            sending.await.map_err(|Closed| Stopped)?;
-            pending.await
-        }
+        let (reply, answer) = bounded(1);
+        self.ask(Request::Read(task(|state: &mut T| read(state), reply)), answer)
     }
 
     /// [`Handle::write`] as a future, which waits and is dropped as that of [`Handle::read_async`].
@@ -156,29 +153,65 @@ impl<T: Commit + 'static> Handle<T> {
         &self,
         write: impl FnOnce(&mut T) -> R + Send + 'static,
     ) -> impl Future<Output = Result<R, Stopped>> + Send + 'static {
-        let (reply, pending) = reply();
-        let sending = self.requests.send(Request::Write(task(write, reply)));
+        let (reply, answer) = bounded(1);
+        self.ask(Request::Write(task(write, reply)), answer)
+    }
+
+    fn ask<R: Send + 'static>(
+        &self,
+        request: Request<T>,
+        answer: Receiver<R>,
+    ) -> impl Future<Output = Result<R, Stopped>> + Send + 'static {
+        let queued = self.requests.try_send(request);
+        // Without a request that waits, the future holds no handle, which would keep the owner alive.
+        let waiting = match queued {
+            Err(TrySendError::Full(request)) => Some((self.requests.clone(), request)),
+            // The answer of a request that was refused never comes.
+            Ok(()) | Err(TrySendError::Closed(_)) => None,
+        };
         async move {
-            sending.await.map_err(|Closed| Stopped)?;
-            pending.await
+            if let Some((requests, request)) = waiting {
+                requests.send(request).await.map_err(|_| Stopped)?;
+            }
+            answer.recv().await.map_err(|_| Stopped)
         }
     }
 }
 
-fn task<T, R: Send + 'static>(run: impl FnOnce(&mut T) -> R + Send + 'static, reply: Reply<R>) -> Task<T> {
+fn task<T, R: Send + 'static>(run: impl FnOnce(&mut T) -> R + Send + 'static, reply: Sender<R>) -> Task<T> {
     Box::new(move |state| {
         let result = run(state);
         Box::new(move |durable| {
             if durable {
-                reply.answer(result)
+                // Whoever asked may have stopped waiting.
+                let _ = reply.try_send(result);
             }
         })
     })
 }
 
+/// The owner's end of the queue. When it goes, so do the requests in it, whose callers learn that the owner stopped.
+struct Queue<T>(Receiver<Request<T>>);
+
+impl<T> Queue<T> {
+    /// Waits until there is a request and takes what waits, up to a commit's worth; `None` once every handle is gone.
+    fn take(&self) -> Option<Vec<Request<T>>> {
+        let first = self.0.recv_blocking().ok()?;
+        let rest = std::iter::from_fn(|| self.0.try_recv().ok());
+        Some(std::iter::once(first).chain(rest).take(REQUESTS_PER_COMMIT_MAX).collect())
+    }
+}
+
+impl<T> Drop for Queue<T> {
+    fn drop(&mut self) {
+        self.0.close();
+        while self.0.try_recv().is_ok() {}
+    }
+}
+
 /// The owner's loop: take what waits, write, commit, answer, read.
-fn own<T: Commit>(mut state: T, queue: &Receiver<Request<T>>) -> Result<(), StoreError> {
-    while let Some(requests) = queue.take(REQUESTS_PER_COMMIT_MAX) {
+fn own<T: Commit>(mut state: T, queue: &Queue<T>) -> Result<(), StoreError> {
+    while let Some(requests) = queue.take() {
         let (mut writes, mut reads) = (Vec::new(), Vec::new());
         for request in requests {
             match request {
@@ -202,6 +235,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::pin::pin;
     use std::task::{Context, Waker};
+
+    use pollster::block_on;
 
     use super::*;
 
@@ -257,6 +292,7 @@ mod tests {
         assert_eq!(handle.read(|counter| counter.value), Err(Stopped));
         assert!(owner.join().is_err());
     }
+
     #[test]
     fn a_task_that_finds_the_queue_full_yields_and_gets_its_turn() {
         let (handle, owner) = Handle::spawn("counter", || Ok::<_, Stopped>(Counter::default())).unwrap();
