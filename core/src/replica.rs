@@ -20,7 +20,7 @@ mod tests;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ops::ControlFlow;
+use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
@@ -39,7 +39,7 @@ use crate::vector::Vector;
 pub use labels::LabelSelector;
 pub use merge::{MergeError, Merged, ProtocolViolation, Refusal, RefusalReason, Want};
 pub use read::{Change, Expired, HistoryEntry, View};
-pub use scope::Labels;
+pub use scope::{Durable, Labels};
 pub use write::{ChangeRequest, Precondition, Write, WriteError, Written, merge_patch};
 
 use labels::LabelIndex;
@@ -108,6 +108,8 @@ pub struct Replica<S> {
     /// Documents to execute anew from their events, and the position that asked for it.
     rebuilds: BTreeMap<Document, u64>,
     staged_scopes: BTreeSet<Scope>,
+    /// What the last commit replaced.
+    replaced: BTreeMap<Scope, Durable>,
     staged_changes: Vec<Change>,
     changes: VecDeque<Change>,
     /// Changes up to here are not in `changes` any more.
@@ -147,6 +149,7 @@ impl<S: Store> Replica<S> {
             open_group: None,
             rebuilds: BTreeMap::new(),
             staged_scopes: BTreeSet::new(),
+            replaced: BTreeMap::new(),
             staged_changes: vec![],
             changes: VecDeque::new(),
             changes_from: log.position(),
@@ -195,6 +198,7 @@ impl<S: Store> Replica<S> {
         }
         self.rebuild_documents()?;
         self.publish();
+        self.replaced.clear();
         self.changes.clear();
         self.changes_from = self.log.position();
         Ok(())
@@ -266,9 +270,10 @@ impl<S: Store> Replica<S> {
     /// Shows what was staged to peers and watches.
     fn publish(&mut self) -> BTreeSet<Scope> {
         let scopes = std::mem::take(&mut self.staged_scopes);
+        self.replaced.clear();
         for scope in &scopes {
             if let Some(state) = self.scopes.get_mut(scope) {
-                state.commit();
+                self.replaced.insert(scope.clone(), state.commit());
             }
         }
         for change in std::mem::take(&mut self.staged_changes) {
@@ -285,9 +290,16 @@ impl<S: Store> Replica<S> {
         self.log.position()
     }
 
-    /// The scopes of which something is held.
+    /// The scopes of which something is held, in order.
     pub fn scopes(&self) -> impl Iterator<Item = &Scope> {
-        self.scopes.iter().filter(|(_, state)| !state.durable.is_empty()).map(|(scope, _)| scope)
+        self.scopes_after(None)
+    }
+
+    /// The same, from the first behind `after`.
+    pub fn scopes_after(&self, after: Option<&Scope>) -> impl Iterator<Item = &Scope> + use<'_, S> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let scopes = self.scopes.range((from, Bound::Unbounded));
+        scopes.filter(|(_, state)| !state.durable.is_empty()).map(|(scope, _)| scope)
     }
 
     /// What is durably held of a scope.
@@ -298,6 +310,12 @@ impl<S: Store> Replica<S> {
     /// The digest of a scope's durable vector; zero if nothing is held.
     pub fn digest(&self, scope: &Scope) -> Digest {
         self.scopes.get(scope).map_or_else(Digest::default, |state| state.digest)
+    }
+
+    /// What was durable of a scope before the last commit that made anything durable; `None` if that
+    /// commit did not change the scope. Lets others keep up with a commit without a copy of all scopes.
+    pub fn before(&self, scope: &Scope) -> Option<&Durable> {
+        self.replaced.get(scope)
     }
 
     /// Reads a scope's log after a position: see [`Log::read`].

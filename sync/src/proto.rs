@@ -13,8 +13,8 @@
 //! Both sides send `Hello`, the dialler first: versions, fleet, interest, and one 16-byte digest for
 //! each scope of interest. Where digests are equal, that was all. Where they differ, both send their
 //! *vector* of that scope, which says exactly what the other lacks, and each sends that, in the order of
-//! its log. Hubs, which are interested in everything, compare one root digest, then 256 buckets, then
-//! the scopes of the buckets that differ.
+//! its log. Hubs, which are interested in everything, compare one root digest; where that differs, they
+//! find the scopes that do by a [rateless lookup table](riblt) of all of them, for about 75 bytes each.
 //!
 //! From then on the session is live: whatever a node commits, it pushes. Events that came from another
 //! hub are not pushed to hubs; hubs announce their heads to each other instead and fetch what has not
@@ -92,16 +92,18 @@
 //! assert_eq!(hub_node.engine.peers()[0].lag_events, 0);
 //! ```
 
-mod buckets;
 pub mod codec;
 pub mod engine;
+mod find;
 pub mod frame;
 mod greeting;
 pub mod interest;
 pub mod reason;
+pub mod riblt;
 pub mod session;
 pub mod status;
 mod subscribe;
+mod summary;
 mod transfer;
 
 pub use engine::{Engine, EngineConfig, Input, Limits, Output};

@@ -34,6 +34,15 @@ pub(crate) struct DocumentEntry {
 /// The last `author_seq` of each chain that a document's checkpoint covers.
 pub(crate) type Covered = BTreeMap<ChainId, u64>;
 
+/// What was durable of a scope at some time.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Durable {
+    /// What was held.
+    pub vector: Vector,
+    /// The digest of that.
+    pub digest: Digest,
+}
+
 /// One scope. `vector` is what was staged, `durable` what was committed.
 #[derive(Debug, Default)]
 pub(crate) struct ScopeState {
@@ -65,10 +74,11 @@ struct ScopeRecord {
 }
 
 impl ScopeState {
-    /// Makes what was staged the durable state.
-    pub(crate) fn commit(&mut self) {
-        self.durable = self.vector.clone();
-        self.digest = self.durable.digest();
+    /// Makes what was staged the durable state; returns what it was before.
+    pub(crate) fn commit(&mut self) -> Durable {
+        let vector = std::mem::replace(&mut self.durable, self.vector.clone());
+        let digest = std::mem::replace(&mut self.digest, self.durable.digest());
+        Durable { vector, digest }
     }
 
     /// Remembers a gap until a record proves it; the oldest chain's is dropped at the limit, to be

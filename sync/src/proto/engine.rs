@@ -21,6 +21,7 @@ use super::interest::{Class, Interest, PeerId, PeerInfo};
 use super::reason::{Reason, Violation};
 use super::session::{Phase, Session, SessionId};
 use super::status::{Condition, CutTarget, Gone};
+use super::summary::Summary;
 
 /// The protocol versions that this software speaks, lowest and highest.
 pub const PROTOCOL_VERSIONS: (u32, u32) = (1, 1);
@@ -201,7 +202,8 @@ pub struct Engine {
     pub(crate) ready: BTreeSet<SessionId>,
     pub(crate) turn: SessionId,
     pub(crate) codec: Codec,
-    pub(crate) root: Option<(u64, [u8; 16])>,
+    /// Of everything that is held, once another replica of everything was met.
+    pub(crate) summary: Option<Summary>,
     pub(crate) sweep_at_ms: u64,
     pub(crate) gone: BTreeMap<PeerId, Gone>,
     pub(crate) cuts: BTreeMap<CutTarget, Option<u64>>,
@@ -227,7 +229,7 @@ impl Engine {
             ready: BTreeSet::new(),
             turn: SessionId(0),
             codec: Codec::default(),
-            root: None,
+            summary: None,
             sweep_at_ms: 0,
             gone: BTreeMap::new(),
             cuts: BTreeMap::new(),
@@ -338,7 +340,7 @@ impl Engine {
             return Err(Violation::Order { expected: session.next_received, found: number }.into());
         }
         session.next_received += 1;
-        if matches!(frame, Frame::Ack { .. } | Frame::Vector { .. } | Frame::Restarted { .. }) {
+        if frame.is_answer() {
             session.owed_since_ms = self.now_ms;
         }
         let live = session.is_live();
@@ -364,11 +366,13 @@ impl Engine {
                 self.ready.insert(id);
                 Ok(())
             }
-            Frame::Buckets(buckets) => self.buckets(id, &buckets, replica, out),
-            Frame::Digests { buckets, scopes } => self.digests(id, buckets, scopes, replica, out),
-            Frame::Equal(buckets) => self.equal(id, &buckets),
+            Frame::Covers { scope } => self.covers(id, &scope, replica, out),
+            Frame::Cells(cells) => self.cells(id, cells, replica, out),
+            Frame::More { cells } => self.more(id, cells, out),
+            Frame::Found { differing, lacking } => self.found(id, differing, lacking, replica, out),
+            Frame::Page { scopes, last } => self.page(id, scopes, last, replica, out),
             Frame::Interest { added, removed } => self.interest_changed(id, added, removed, replica, out),
-            Frame::Announce(entries) => self.announced(id, entries),
+            Frame::Announce(entries) => self.announced(id, entries, replica),
         }
     }
 
@@ -485,8 +489,13 @@ impl Engine {
     ) {
         let own = self.own_vector(scope, replica);
         let vector = Vector::clone(&own);
-        if let Some(session) = self.sessions.get_mut(&id).filter(|session| session.is_hub()) {
-            session.shown.insert(scope.clone(), own);
+        if let Some(session) = self.sessions.get_mut(&id) {
+            if ask == Ask::Reply {
+                session.told.insert(scope.clone(), own.clone());
+            }
+            if session.is_hub() {
+                session.shown.insert(scope.clone(), own);
+            }
         }
         self.send(id, &Frame::Vector { scope: scope.clone(), vector, ask }, Class::Control, out);
     }

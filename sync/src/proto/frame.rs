@@ -9,6 +9,8 @@
 //! and reliable, so a mismatch is a fault of software or memory on the way. A frame of unknown type is
 //! skipped by its length, which is how a session survives a newer peer.
 
+mod cells;
+
 use std::sync::Arc;
 
 use driftless_core::ids::{Boot, FleetId};
@@ -18,11 +20,10 @@ use driftless_core::wire::{DecodeError, Reader, Writer};
 
 use super::codec::{Codec, EventsBody};
 use super::interest::{INTEREST_SCOPES_MAX, Interest};
+use super::riblt::Cell;
 
 /// Largest frame without its length prefix, in bytes.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
-/// Number of buckets into which scopes fall when all of them are compared.
-pub const BUCKETS: usize = 256;
 /// Most scopes that one frame lists.
 pub const FRAME_SCOPES_MAX: usize = 16_384;
 /// Most frames that one acknowledgement calls incomplete.
@@ -35,8 +36,8 @@ pub const REASON_BYTES_MAX: usize = 512;
 /// The start of a scope's digest: enough to tell that two vectors differ.
 pub type ShortDigest = [u8; 16];
 
-/// A set of buckets, one bit each, lowest first.
-pub type Buckets = [u8; BUCKETS / 8];
+/// The start of the hash of a scope's name: names one among those that a peer holds.
+pub type ScopeTag = [u8; 4];
 
 /// One message of a session.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,18 +71,33 @@ pub enum Frame {
         /// a vector follows.
         incomplete: Vec<u64>,
     },
-    /// Digests over all scopes that fall into each bucket.
-    Buckets(Vec<[u8; 8]>),
-    /// The scopes of some buckets.
-    Digests {
-        /// The buckets, one bit each, lowest first.
-        buckets: Buckets,
-        /// Each scope of them with the start of its digest.
-        scopes: Vec<(Scope, [u8; 8])>,
+    /// The sender holds everything that the receiver's vector of a scope said; instead of its own.
+    Covers {
+        /// The scope.
+        scope: Scope,
     },
-    /// The scopes of these buckets are held by the sender as the receiver described them, but for those
-    /// whose vector it has sent. One bit a bucket, lowest first.
-    Equal(Buckets),
+    /// Cells of the sketch of everything that the sender holds.
+    Cells(Cells),
+    /// The receiver's cells are too few to tell what differs.
+    More {
+        /// How many are wanted, those that were sent included.
+        cells: usize,
+    },
+    /// What the sender found by cells or a page; what they describe and is not named here is equal.
+    Found {
+        /// Scopes that differ; the sender's vectors of them follow.
+        differing: Vec<ScopeTag>,
+        /// Scopes of which the sender holds nothing.
+        lacking: Vec<ScopeTag>,
+    },
+    /// All that the sender holds, in order, from where the last page ended: for replicas that differ in
+    /// more than a sketch tells.
+    Page {
+        /// Each scope with the start of its digest, ascending.
+        scopes: Vec<(Scope, ShortDigest)>,
+        /// Whether there are no more.
+        last: bool,
+    },
     /// The sender's interest changed.
     Interest {
         /// Scopes that it wants from now on, with the digest of what it has of them.
@@ -103,6 +119,32 @@ pub enum Frame {
         /// Its type.
         code: u8,
     },
+}
+
+impl Frame {
+    /// Whether a peer that owes something may have given it by this.
+    pub(crate) fn is_answer(&self) -> bool {
+        match self {
+            Self::Ack { .. } | Self::Vector { .. } | Self::Covers { .. } | Self::Restarted { .. } => true,
+            Self::Cells(_) | Self::More { .. } | Self::Found { .. } | Self::Page { .. } => true,
+            Self::Hello(_) | Self::Events { .. } | Self::Interest { .. } | Self::Announce(_) => false,
+            Self::Bye { .. } | Self::Unknown { .. } => false,
+        }
+    }
+}
+
+/// Consecutive cells of a sketch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cells {
+    /// The root digest of what is described; stands in the first frame of cells only.
+    pub root: Option<ShortDigest>,
+    /// How many cells were sent before.
+    pub first: usize,
+    /// How many scopes the sender holds; counts in cells are written as what they differ from the
+    /// number that is expected there.
+    pub scopes: u64,
+    /// The cells.
+    pub cells: Vec<Cell>,
 }
 
 /// What the sender of a vector expects in return.
@@ -148,12 +190,14 @@ const TYPE_VECTOR: u8 = 2;
 const TYPE_RESTARTED: u8 = 3;
 const TYPE_EVENTS: u8 = 4;
 const TYPE_ACK: u8 = 5;
-const TYPE_BUCKETS: u8 = 6;
-const TYPE_DIGESTS: u8 = 7;
+const TYPE_CELLS: u8 = 6;
+const TYPE_MORE: u8 = 7;
 const TYPE_INTEREST: u8 = 8;
 const TYPE_ANNOUNCE: u8 = 9;
 const TYPE_BYE: u8 = 10;
-const TYPE_EQUAL: u8 = 11;
+const TYPE_FOUND: u8 = 11;
+const TYPE_PAGE: u8 = 12;
+const TYPE_COVERS: u8 = 13;
 const CHECK_BYTES: usize = 4;
 
 /// Length in bytes of the first frame in `bytes`, its prefix included, once the prefix is there.
@@ -197,18 +241,27 @@ pub(crate) fn encode(number: u64, frame: &Frame) -> Vec<u8> {
             incomplete.iter().for_each(|number| body.varint(*number));
             TYPE_ACK
         }
-        Frame::Buckets(buckets) => {
-            buckets.iter().for_each(|digest| body.fixed(digest));
-            TYPE_BUCKETS
+        Frame::Covers { scope } => {
+            body.text(&scope.to_string());
+            TYPE_COVERS
         }
-        Frame::Digests { buckets, scopes } => {
-            body.fixed(buckets);
+        Frame::Cells(cells) => {
+            cells::encode(&mut body, cells);
+            TYPE_CELLS
+        }
+        Frame::More { cells } => {
+            body.varint(*cells as u64);
+            TYPE_MORE
+        }
+        Frame::Found { differing, lacking } => {
+            encode_tags(&mut body, differing);
+            encode_tags(&mut body, lacking);
+            TYPE_FOUND
+        }
+        Frame::Page { scopes, last } => {
+            body.byte(u8::from(*last));
             encode_scopes(&mut body, scopes);
-            TYPE_DIGESTS
-        }
-        Frame::Equal(buckets) => {
-            body.fixed(buckets);
-            TYPE_EQUAL
+            TYPE_PAGE
         }
         Frame::Interest { added, removed } => {
             encode_scopes(&mut body, added);
@@ -300,15 +353,18 @@ fn decode_body(code: u8, reader: &mut Reader<'_>, codec: &mut Codec) -> Result<F
             let incomplete = (0..count).map(|_| reader.varint("ack incomplete")).collect::<Result<_, _>>()?;
             Frame::Ack { through, incomplete }
         }
-        TYPE_BUCKETS => {
-            let buckets = (0..BUCKETS).map(|_| reader.fixed("bucket")).collect::<Result<_, _>>()?;
-            Frame::Buckets(buckets)
+        TYPE_COVERS => Frame::Covers { scope: decode_scope(reader)? },
+        TYPE_CELLS => Frame::Cells(cells::decode(reader)?),
+        TYPE_MORE => Frame::More { cells: cells::number(reader)? },
+        TYPE_FOUND => Frame::Found { differing: decode_tags(reader)?, lacking: decode_tags(reader)? },
+        TYPE_PAGE => {
+            let last = match reader.byte("last page")? {
+                0 => false,
+                1 => true,
+                _ => return Err(reader.fault("last page")),
+            };
+            Frame::Page { scopes: decode_scopes(reader, FRAME_SCOPES_MAX)?, last }
         }
-        TYPE_DIGESTS => Frame::Digests {
-            buckets: reader.fixed("buckets")?,
-            scopes: decode_scopes(reader, FRAME_SCOPES_MAX)?,
-        },
-        TYPE_EQUAL => Frame::Equal(reader.fixed("equal buckets")?),
         TYPE_INTEREST => {
             let added = decode_scopes(reader, INTEREST_SCOPES_MAX)?;
             let count = reader.count(INTEREST_SCOPES_MAX, "scopes left")?;
@@ -380,6 +436,16 @@ fn decode_hello(reader: &mut Reader<'_>) -> Result<Hello, DecodeError> {
         _ => return Err(reader.fault("hello digests")),
     };
     Ok(Hello { protocol, schema, fleet, boot, interest, holdings })
+}
+
+fn encode_tags(body: &mut Writer, tags: &[ScopeTag]) {
+    body.varint(tags.len() as u64);
+    tags.iter().for_each(|tag| body.fixed(tag));
+}
+
+fn decode_tags(reader: &mut Reader<'_>) -> Result<Vec<ScopeTag>, DecodeError> {
+    let count = reader.count(FRAME_SCOPES_MAX, "scope tags")?;
+    (0..count).map(|_| reader.fixed("scope tag")).collect()
 }
 
 fn encode_scopes<const N: usize>(body: &mut Writer, scopes: &[(Scope, [u8; N])]) {

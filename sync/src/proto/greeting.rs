@@ -8,16 +8,16 @@ use std::sync::Arc;
 
 use driftless_core::name::Scope;
 use driftless_core::replica::Replica;
-use driftless_core::store::Store;
+use driftless_core::store::{Store, StoreError};
 use driftless_core::vector::Vector;
 
-use super::buckets::{describe, first_bytes};
 use super::engine::{Engine, Fault, Output, SCHEMA_VERSIONS};
 use super::frame::{Ask, Frame, Hello, Holdings, ShortDigest};
 use super::interest::{Class, Interest};
 use super::reason::{Reason, Violation};
 use super::session::{Phase, Session, SessionId};
 use super::status::Condition;
+use super::summary::first_bytes;
 
 /// Most scopes of one session that may differ.
 const DIFFERING_MAX: usize = 65_536;
@@ -101,12 +101,6 @@ impl Engine {
         match &hello.interest {
             Interest::All => {
                 self.subscribers_of_all.insert(id);
-                let scopes: Vec<Scope> = replica.scopes().cloned().collect();
-                for scope in scopes {
-                    if self.config.interest.contains(&scope) {
-                        self.own_vector(&scope, replica);
-                    }
-                }
             }
             Interest::Scopes(scopes) => {
                 for scope in scopes {
@@ -157,12 +151,7 @@ impl Engine {
                     [&hello.interest, &self.config.interest].iter().all(|i| **i == Interest::All);
                 let dialled = self.sessions.get(&id).is_some_and(|session| session.peer.dialled);
                 if everything && dialled && *root != self.root_digest(replica) {
-                    let buckets = describe(replica);
-                    let offered = self.own.clone();
-                    if let Some(session) = self.sessions.get_mut(&id) {
-                        session.offered = offered;
-                    }
-                    self.send(id, &Frame::Buckets(buckets), Class::Control, out);
+                    self.describe(id, replica, out)?;
                 }
                 return Ok(());
             }
@@ -194,7 +183,6 @@ impl Engine {
         let equal = short_digest(scope, replica).starts_with(digest);
         let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
         if equal {
-            session.offered.remove(scope);
             if session.is_hub() {
                 session.shown.insert(scope.clone(), own.clone());
             }
@@ -204,7 +192,6 @@ impl Engine {
         if session.differing.len() >= DIFFERING_MAX {
             return Err(Violation::Limit { what: "differing scopes", max: DIFFERING_MAX }.into());
         }
-        session.offered.remove(scope);
         session.differing.insert(scope.clone());
         self.ask_for_vectors(id, replica, out);
         Ok(())
@@ -222,13 +209,9 @@ impl Engine {
             && let Some(scope) = session.differing.pop_first()
         {
             session.awaiting.insert(scope.clone());
-            session.told.insert(scope.clone());
             self.tell(id, &scope, Ask::Reply, replica, out);
         }
-        let session = self.sessions.get_mut(&id).filter(|session| session.differing.is_empty());
-        if let Some(buckets) = session.and_then(|session| session.equal_due.take()) {
-            self.send(id, &Frame::Equal(buckets), Class::Control, out);
-        }
+        self.say_what_was_found(id, out);
     }
 
     /// Takes the peer's vector of a scope: the one place where what a peer lacks is decided.
@@ -247,10 +230,11 @@ impl Engine {
         self.check_own_history(scope, &vector, replica, out);
         let own = self.own_vector(scope, replica);
         let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
-        session.offered.remove(scope);
-        let told = session.told.remove(scope);
+        let told = session.told.remove(scope).is_some();
+        let mistaken = session.mistaken(scope);
+        session.differing.extend(mistaken);
         // A vector costs a search of the log. The first of each scope, and what was asked for, is free.
-        if ask == Ask::Restart || (session.known.contains_key(scope) && !session.awaiting.contains(scope)) {
+        if ask == Ask::Restart || (session.known.contains_key(scope) && !session.is_comparing(scope)) {
             session.spend_restart(self.config.limits.restarts_per_minute)?;
         }
         // What a site claims to hold and nobody here knows is not remembered: it could be anything.
@@ -258,7 +242,59 @@ impl Engine {
             true => vector,
             false => vector.iter().filter(|(chain, _)| own.head(chain).is_some()).collect(),
         };
+        let covered = vector.iter().all(|(chain, head)| {
+            own.head(&chain).is_some_and(|own| own == head || own.seq > head.seq)
+        });
+        self.catch_up(id, scope, vector, replica)?;
+        match ask {
+            Ask::Restart => self.send(id, &Frame::Restarted { scope: scope.clone() }, Class::Control, out),
+            Ask::Reply if !told && covered => self.say_covered(id, scope, out),
+            Ask::Reply if !told => self.tell(id, scope, Ask::Nothing, replica, out),
+            Ask::Reply | Ask::Nothing => {}
+        }
+        self.ask_for_vectors(id, replica, out);
+        Ok(())
+    }
+
+    /// Answers a vector that says nothing new: the peer gets what it lacks, and no vector.
+    fn say_covered(&mut self, id: SessionId, scope: &Scope, out: &mut Vec<Output>) {
+        if let Some(session) = self.sessions.get_mut(&id).filter(|session| session.is_hub())
+            && let Some(known) = session.known.get(scope)
+        {
+            session.shown.insert(scope.clone(), known.held.clone());
+        }
+        self.send(id, &Frame::Covers { scope: scope.clone() }, Class::Control, out);
+    }
+
+    /// Takes the peer's word that it holds all that it was told to be held here.
+    pub(crate) fn covers<S: Store>(
+        &mut self,
+        id: SessionId,
+        scope: &Scope,
+        replica: &Replica<S>,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Fault> {
+        if !self.shares(id, scope) {
+            return self.outside(id, scope);
+        }
+        let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
+        let Some(told) = session.told.remove(scope) else { return Err(Violation::Turn("covers").into()) };
+        self.catch_up(id, scope, Arc::unwrap_or_clone(told), replica)?;
+        self.ask_for_vectors(id, replica, out);
+        Ok(())
+    }
+
+    /// Takes what a peer holds of a scope for certain and has what it lacks of it sent.
+    pub(crate) fn catch_up<S: Store>(
+        &mut self,
+        id: SessionId,
+        scope: &Scope,
+        vector: Vector,
+        replica: &Replica<S>,
+    ) -> Result<(), StoreError> {
         let after = replica.start_for(scope, &vector)?;
+        let own = self.own_vector(scope, replica);
+        let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
         session.pending.remove(scope);
         session.settle(scope, Arc::new(vector));
         if let Some(known) = session.known.get_mut(scope) {
@@ -266,12 +302,6 @@ impl Engine {
         }
         session.send_from(scope, after, replica.position());
         self.ready.insert(id);
-        match ask {
-            Ask::Restart => self.send(id, &Frame::Restarted { scope: scope.clone() }, Class::Control, out),
-            Ask::Reply if !told => self.tell(id, scope, Ask::Nothing, replica, out),
-            Ask::Reply | Ask::Nothing => {}
-        }
-        self.ask_for_vectors(id, replica, out);
         Ok(())
     }
 

@@ -10,9 +10,11 @@ use driftless_core::ids::{Boot, EventId};
 use driftless_core::name::Scope;
 use driftless_core::vector::{Head, Vector};
 
-use super::frame::Buckets;
+use super::find::Finding;
+use super::frame::ScopeTag;
 use super::interest::{Interest, PeerInfo};
 use super::reason::Violation;
+use super::summary::tag;
 
 /// Most times in a row that a scope is asked for again without any progress.
 const FRUITLESS_RESTARTS_MAX: u32 = 8;
@@ -101,12 +103,12 @@ pub(crate) struct Session {
     pub(crate) awaiting: BTreeSet<Scope>,
     /// Scopes that differ and whose turn to be compared has not come.
     pub(crate) differing: BTreeSet<Scope>,
-    /// Scopes of which the own vector was sent in this comparison.
-    pub(crate) told: BTreeSet<Scope>,
-    /// What was held when digests of buckets were sent, until the peer says which of it is equal.
-    pub(crate) offered: BTreeMap<Scope, Arc<Vector>>,
-    /// Buckets whose scopes are equal but for those whose vectors have been sent by then.
-    pub(crate) equal_due: Option<Buckets>,
+    /// The own vectors that were sent in this comparison, until the peer answers.
+    pub(crate) told: BTreeMap<Scope, Arc<Vector>>,
+    /// Scopes that the peer found to differ and of which its vector is on its way; and their tags.
+    pub(crate) expected: BTreeMap<Scope, ScopeTag>,
+    /// How far the two replicas of everything have come with finding what differs.
+    pub(crate) finding: Option<Finding>,
     /// Scopes that were shared and no longer are; what is still on its way of them is ignored.
     pub(crate) left: BTreeSet<Scope>,
     pub(crate) pending: BTreeMap<Scope, Cursor>,
@@ -144,9 +146,9 @@ impl Session {
             known: BTreeMap::new(),
             awaiting: BTreeSet::new(),
             differing: BTreeSet::new(),
-            told: BTreeSet::new(),
-            offered: BTreeMap::new(),
-            equal_due: None,
+            told: BTreeMap::new(),
+            expected: BTreeMap::new(),
+            finding: None,
             left: BTreeSet::new(),
             pending: BTreeMap::new(),
             in_flight: VecDeque::new(),
@@ -165,13 +167,20 @@ impl Session {
 
     /// Whether a scope is known to differ and the peer's vector has not come.
     pub(crate) fn is_comparing(&self, scope: &Scope) -> bool {
-        self.awaiting.contains(scope) || self.differing.contains(scope)
+        self.awaiting.contains(scope) || self.differing.contains(scope) || self.expected.contains_key(scope)
+    }
+
+    /// How many scopes are known to differ without the peer's vector having come.
+    pub(crate) fn scopes_comparing(&self) -> usize {
+        self.awaiting.len() + self.differing.len() + self.expected.len()
     }
 
     /// Whether an answer of the peer is due.
     pub(crate) fn is_owed(&self) -> bool {
         !self.in_flight.is_empty()
             || !self.awaiting.is_empty()
+            || !self.expected.is_empty()
+            || self.finding.is_some()
             || self.restarts.values().any(|restart| restart.waiting)
     }
 
@@ -231,10 +240,21 @@ impl Session {
         }
     }
 
+    /// A vector came of a scope that was not expected: of which expected ones the peer may have meant
+    /// that, by their tag, so that theirs will not come by itself.
+    pub(crate) fn mistaken(&self, scope: &Scope) -> Vec<Scope> {
+        if self.expected.is_empty() || self.expected.contains_key(scope) {
+            return vec![];
+        }
+        let tag = tag(scope);
+        self.expected.iter().filter(|(_, expected)| **expected == tag).map(|(scope, _)| scope.clone()).collect()
+    }
+
     /// Takes the peer's own statement of what it durably holds; more may be on its way.
     pub(crate) fn settle(&mut self, scope: &Scope, vector: Arc<Vector>) {
         self.awaiting.remove(scope);
         self.differing.remove(scope);
+        self.expected.remove(scope);
         self.fetch.remove(scope);
         self.known.insert(scope.clone(), Known { acked: vector.clone(), held: vector });
     }
@@ -315,6 +335,7 @@ impl Session {
         self.known.remove(scope);
         self.awaiting.remove(scope);
         self.differing.remove(scope);
+        self.expected.remove(scope);
         self.told.remove(scope);
         self.pending.remove(scope);
         self.wanted.remove(scope);

@@ -193,7 +193,11 @@ impl Engine {
         if !session.takes(scope) {
             return Delivery::OutsideInterest;
         }
-        let Some(known) = session.known.get(scope) else { return Delivery::Comparing };
+        let Some(known) = session.known.get(scope) else {
+            // Nothing was noted of it since the session found it to be equal.
+            let unsure = session.is_comparing(scope) || session.finding.is_some();
+            return if unsure { Delivery::Comparing } else { Delivery::Durable };
+        };
         let in_flight = |frame: &super::session::InFlight| {
             let heads = frame.heads.iter().filter(|(sent, _)| sent == scope);
             heads.flat_map(|(_, heads)| heads.iter()).any(|(c, last)| c == chain && *last >= seq)
@@ -277,8 +281,8 @@ impl Engine {
     fn status(&self, id: SessionId, session: &Session) -> PeerStatus {
         let state = match session.phase {
             Phase::Greeting { .. } => PeerState::Greeting,
-            Phase::Live { .. } if !session.awaiting.is_empty() => {
-                PeerState::Comparing { scopes: session.awaiting.len() + session.differing.len() }
+            Phase::Live { .. } if session.scopes_comparing() > 0 || session.finding.is_some() => {
+                PeerState::Comparing { scopes: session.scopes_comparing() }
             }
             Phase::Live { .. } if !session.pending.is_empty() || !session.in_flight.is_empty() => {
                 PeerState::Sending

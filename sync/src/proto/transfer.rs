@@ -66,7 +66,7 @@ impl Engine {
         self.uncommitted.insert(id);
         // What is no member is not remembered of the peer either: it could be anything.
         if merged.wanted.is_empty() && merged.refused.is_empty() {
-            self.note_received(id, places);
+            self.note_received(id, places, replica);
             return Ok(());
         }
         if session.incomplete.len() == INCOMPLETE_MAX {
@@ -86,10 +86,11 @@ impl Engine {
     }
 
     /// Notes that a peer holds what it sent, and what came from hubs.
-    fn note_received(&mut self, id: SessionId, places: Vec<Place>) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+    fn note_received<S: Store>(&mut self, id: SessionId, places: Vec<Place>, replica: &Replica<S>) {
         for Place { scope, chain, last_seq } in places {
-            session.known(&scope, self.own.get(&scope));
+            let own = self.own_vector(&scope, replica);
+            let Some(session) = self.sessions.get_mut(&id) else { return };
+            session.known(&scope, Some(&own));
             session.note_sent_by_peer(&scope, chain, last_seq);
             if session.is_hub() {
                 let seq = self.via_hubs.entry(scope).or_default().entry(chain).or_default();
@@ -107,6 +108,9 @@ impl Engine {
         out: &mut Vec<Output>,
     ) -> Result<(), StoreError> {
         let before = std::mem::replace(&mut self.position, replica.position());
+        if let Some(summary) = &mut self.summary {
+            summary.follow(changed, replica);
+        }
         for scope in changed {
             self.changed(scope, before, replica);
         }
@@ -125,10 +129,14 @@ impl Engine {
         let listed = self.subscribers.get(scope);
         let interested: Vec<SessionId> =
             listed.into_iter().flatten().chain(&self.subscribers_of_all).copied().collect();
-        let known_before = self.own.remove(scope).unwrap_or_default();
+        let known_before = self.own.remove(scope);
         if interested.is_empty() {
             return;
         }
+        let known_before = known_before.unwrap_or_else(|| {
+            let before = replica.before(scope).map(|before| before.vector.clone());
+            Arc::new(before.unwrap_or_default())
+        });
         let own = Arc::new(replica.vector(scope));
         self.own.insert(scope.clone(), own.clone());
         let announce_at_ms = self.now_ms + self.config.limits.announce_ms;
@@ -290,20 +298,25 @@ impl Engine {
     }
 
     /// Takes the heads that a hub holds and did not push.
-    pub(crate) fn announced(&mut self, id: SessionId, entries: Vec<(Scope, Vector)>) -> Result<(), Fault> {
+    pub(crate) fn announced<S: Store>(
+        &mut self,
+        id: SessionId,
+        entries: Vec<(Scope, Vector)>,
+        replica: &Replica<S>,
+    ) -> Result<(), Fault> {
         let fetch_at_ms = self.now_ms + self.config.limits.fetch_ms;
         for (scope, vector) in entries {
             if !self.shares(id, &scope) {
                 self.outside(id, &scope)?;
                 continue;
             }
-            let own = self.own.get(&scope);
-            let ahead = own.is_none_or(|own| vector.missing_in(own) > 0);
+            let own = self.own_vector(&scope, replica);
+            let ahead = vector.missing_in(&own) > 0;
             let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
-            let known = session.known(&scope, own);
+            let known = session.known(&scope, Some(&own));
             Arc::make_mut(&mut known.acked).join(&vector);
             Arc::make_mut(&mut known.held).join(&vector);
-            known.share(own);
+            known.share(Some(&own));
             if ahead {
                 session.fetch.entry(scope).or_insert(fetch_at_ms);
             }

@@ -14,6 +14,7 @@ use self::table::{
     HUB_EU, HUB_US, STORE_1, STORE_2, Seat, Table, edge_interest, interest, is_events, kind_of,
 };
 use super::*;
+use crate::proto::riblt::Cell;
 use crate::proto::{Delivery, PeerState};
 
 #[test]
@@ -289,7 +290,10 @@ fn frames_out_of_turn_end_the_session() {
         ("acknowledged frame 4000", |number| {
             frame::encode(number, &Frame::Ack { through: 4_000, incomplete: vec![] })
         }),
-        ("buckets out of turn", |number| frame::encode(number, &Frame::Buckets(vec![[0; 8]; 256]))),
+        ("cells out of turn", |number| {
+            let cells = frame::Cells { root: Some([0; 16]), first: 0, scopes: 1, cells: vec![Cell::default()] };
+            frame::encode(number, &Frame::Cells(cells))
+        }),
         ("malformed frame", |_| vec![5, 1, 2, 3, 4, 5]),
     ];
     for (expected, bytes) in cases {

@@ -18,6 +18,10 @@ fn vector() -> Vector {
     [(chain(1), head(5)), (chain(2), head(1))].into_iter().collect()
 }
 
+fn cells(counts: &[i64]) -> Vec<Cell> {
+    counts.iter().map(|count| Cell { items: 1 << 90, checks: 77, count: *count }).collect()
+}
+
 fn hello(scopes: &[&str]) -> Hello {
     Hello {
         protocol: (1, 1),
@@ -42,9 +46,12 @@ fn frames() -> Vec<Frame> {
         Frame::Vector { scope: scope("profiles/acme"), vector: Vector::default(), ask: Ask::Restart },
         Frame::Restarted { scope: scope("fleet") },
         Frame::Ack { through: 300, incomplete: vec![2, 299] },
-        Frame::Buckets(vec![[1; 8]; BUCKETS]),
-        Frame::Digests { buckets: [7; BUCKETS / 8], scopes: vec![(scope("sites/acme/s"), [4; 8])] },
-        Frame::Equal([0xa5; BUCKETS / 8]),
+        Frame::Covers { scope: scope("sites/acme/store-1") },
+        Frame::Cells(Cells { root: Some([3; 16]), first: 0, scopes: 2, cells: cells(&[2, 1, 0]) }),
+        Frame::Cells(Cells { root: None, first: 3, scopes: u64::MAX, cells: cells(&[-7, i64::MIN]) }),
+        Frame::More { cells: 4_096 },
+        Frame::Found { differing: vec![[1; 4], [2; 4]], lacking: vec![[3; 4]] },
+        Frame::Page { scopes: vec![(scope("sites/acme/s"), [4; 16])], last: true },
         Frame::Interest { added: vec![(scope("catalog/acme/pos"), [5; 16])], removed: vec![scope("fleet")] },
         Frame::Announce(vec![(scope("fleet"), vector())]),
         Frame::Bye { code: 7, reason: "cut by operator".into() },
@@ -63,6 +70,14 @@ fn every_frame_comes_back_as_it_was_sent() {
     let body = codec.encode(records.iter().map(|record| &**record));
     let bytes = encode_events(5, &body);
     assert_eq!(decode(&bytes, &mut codec).unwrap(), (5, Frame::Events { records }));
+}
+
+#[test]
+fn a_cell_takes_about_25_bytes() {
+    let counts: Vec<i64> = (0..100).map(|at| 20_000 / (at + 2) + at % 7 - 3).collect();
+    let frame = Cells { root: Some([0; 16]), first: 0, scopes: 10_000, cells: cells(&counts) };
+    let bytes = encode(3, &Frame::Cells(frame)).len();
+    assert!(bytes <= 25 * 100 + 40, "{bytes} bytes");
 }
 
 #[test]
@@ -121,14 +136,14 @@ fn farewells_are_cut_to_size() {
 proptest! {
     /// Whatever arrives, decoding ends with a frame or an error.
     #[test]
-    fn arbitrary_bodies_do_no_harm(code in 0u8..13, body in proptest::collection::vec(any::<u8>(), 0..600)) {
+    fn arbitrary_bodies_do_no_harm(code in 0u8..15, body in proptest::collection::vec(any::<u8>(), 0..600)) {
         let _ = decode(&envelope(0, code, &body), &mut Codec::default());
     }
 
     /// The same for frames that were right but for a few bytes.
     #[test]
     fn nearly_right_bodies_do_no_harm(
-        which in 0usize..12,
+        which in 0usize..15,
         edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
     ) {
         let bytes = encode(0, &frames()[which]);
