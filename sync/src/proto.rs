@@ -14,7 +14,7 @@
 //! each scope of interest. Where digests are equal, that was all. Where they differ, both send their
 //! *vector* of that scope, which says exactly what the other lacks, and each sends that, in the order of
 //! its log. Hubs, which are interested in everything, compare one root digest; where that differs, they
-//! find the scopes that do by a [rateless lookup table](riblt) of all of them, for about 75 bytes each.
+//! find the scopes that do by a [rateless lookup table](riblt) of all of them, for about 65 bytes each.
 //!
 //! From then on the session is live: whatever a node commits, it pushes. Events that came from another
 //! hub are not pushed to hubs; hubs announce their heads to each other instead and fetch what has not

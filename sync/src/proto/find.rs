@@ -240,7 +240,8 @@ impl Engine {
         for (scope, vector) in offered.iter().filter(|(scope, _)| !named.contains(scope)) {
             session.equal(scope, vector);
         }
-        for tag in differing {
+        // Of a page, the peer's vectors have come before.
+        for tag in if listing { vec![] } else { differing } {
             match held.get(&tag).map(Vec::as_slice) {
                 // The peer sends its vector.
                 Some([scope]) => {

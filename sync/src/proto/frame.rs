@@ -85,7 +85,8 @@ pub enum Frame {
     },
     /// What the sender found by cells or a page; what they describe and is not named here is equal.
     Found {
-        /// Scopes that differ; the sender's vectors of them follow.
+        /// Scopes that differ. If cells told, the sender's vectors of them follow; if a page did, they
+        /// were sent before.
         differing: Vec<ScopeTag>,
         /// Scopes of which the sender holds nothing.
         lacking: Vec<ScopeTag>,

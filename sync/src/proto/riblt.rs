@@ -16,8 +16,9 @@
 //!
 //! Items have to look random: they are taken from a cryptographic hash. Checks and places are not
 //! keyed. Whoever can choose what is hashed can at worst, by much searching, make a difference that
-//! does not decode; callers have another way for that. Nothing that is decoded is proven by its check:
-//! a hostile sender of cells can have any items found, and nothing else.
+//! does not decode; callers have another way for that. The same goes for a sum of several items that
+//! passes for one, which by chance happens once in four thousand million looks at a cell. Nothing that is
+//! decoded is proven by its check: a hostile sender of cells can have any items found, and nothing else.
 //!
 //! ```
 //! use driftless_sync::proto::riblt::{Sketch, difference};
@@ -44,7 +45,7 @@ pub struct Cell {
     /// Exclusive or of the items, each as a big-endian number.
     pub items: u128,
     /// Exclusive or of the items' checks.
-    pub checks: u64,
+    pub checks: u32,
     /// How many items; in a difference, ours less theirs.
     pub count: i64,
 }
@@ -179,7 +180,7 @@ fn add(cells: &mut [Cell], hashed: &Hashed, sign: i64) {
 /// An item with what follows from it.
 struct Hashed {
     item: u128,
-    check: u64,
+    check: u32,
     seed: u64,
 }
 
@@ -187,13 +188,14 @@ impl Hashed {
     fn of(item: u128) -> Self {
         let (high, low) = ((item >> 64) as u64, item as u64);
         let inner = mix(low ^ 0x9e37_79b9_7f4a_7c15);
-        let check = mix(inner.wrapping_add(high));
-        Self { item, check, seed: mix(check ^ high) }
+        let outer = mix(inner.wrapping_add(high));
+        Self { item, check: outer as u32, seed: mix(outer ^ high) }
     }
 }
 
-/// The cells into which an item falls, ascending, without end. The walk jumps from place to place by the
-/// inverse of the distribution of gaps that the density 1/(1 + i/2) has.
+/// The cells into which an item falls, ascending, without end. Falling into cell i with probability
+/// 1/(1 + i/2), an item passes over all of i + 1 to j with probability (i+1)(i+2) / ((j+1)(j+2)). The walk
+/// draws that and solves for j, so that it touches no cell in vain.
 struct Places {
     state: u64,
     next: u64,
@@ -214,8 +216,9 @@ impl Iterator for Places {
         // 32 random bits are a fraction in (0, 1]; root and division are exact by IEEE 754, so that
         // every machine takes the same steps.
         let fraction = ((mix(self.state) >> 32) + 1) as f64 / 4_294_967_296.0;
-        let gap = ((place as f64 + 1.5) * (1.0 / fraction.sqrt() - 1.0)).ceil();
-        self.next = place.saturating_add((gap as u64).max(1));
+        let passed = (place as f64 + 1.0) * (place as f64 + 2.0) / fraction;
+        let next = ((passed + 0.25).sqrt() - 1.5).ceil();
+        self.next = (next as u64).max(place.saturating_add(1));
         usize::try_from(place).ok()
     }
 }

@@ -76,6 +76,11 @@ impl Summary {
         &self.sketch
     }
 
+    #[cfg(test)]
+    pub(crate) fn replace_sketch(&mut self, sketch: Arc<Sketch>) {
+        self.sketch = sketch;
+    }
+
     /// Replaces a scope's digest. A scope of which nothing is held has none.
     fn replace(&mut self, scope: &Scope, before: &Digest, now: &Digest) {
         if before == now {

@@ -1,6 +1,7 @@
 //! Conversations of engines, their frames carried by hand.
 #![allow(clippy::unwrap_used)]
 
+mod finding;
 mod table;
 
 use std::collections::BTreeSet;

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! cells = first varint | root [16] if first is 0 | scopes varint | number varint | cell*
-//! cell  = items [16] | checks [8] | count less what is expected at its place, zigzag varint
+//! cell  = items [16] | checks [4] | count less what is expected at its place, zigzag varint
 //! ```
-//! About 25 bytes a cell: cell i of a sketch of n scopes counts about 2n/(i + 2) of them.
+//! About 21 bytes a cell: cell i of a sketch of n scopes counts about 2n/(i + 2) of them.
 
 use driftless_core::wire::{DecodeError, Reader, Writer};
 
@@ -34,7 +34,7 @@ pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Cells, DecodeError> {
     let mut cells = Vec::with_capacity(count);
     for at in first..first + count {
         let items = u128::from_be_bytes(reader.fixed("cell items")?);
-        let checks = u64::from_be_bytes(reader.fixed("cell checks")?);
+        let checks = u32::from_be_bytes(reader.fixed("cell checks")?);
         let stray = reader.signed("cell count")?;
         cells.push(Cell { items, checks, count: stray.wrapping_add(expected(scopes, at)) });
     }

@@ -73,11 +73,11 @@ fn every_frame_comes_back_as_it_was_sent() {
 }
 
 #[test]
-fn a_cell_takes_about_25_bytes() {
+fn a_cell_takes_about_21_bytes() {
     let counts: Vec<i64> = (0..100).map(|at| 20_000 / (at + 2) + at % 7 - 3).collect();
     let frame = Cells { root: Some([0; 16]), first: 0, scopes: 10_000, cells: cells(&counts) };
     let bytes = encode(3, &Frame::Cells(frame)).len();
-    assert!(bytes <= 25 * 100 + 40, "{bytes} bytes");
+    assert!(bytes <= 21 * 100 + 60, "{bytes} bytes");
 }
 
 #[test]

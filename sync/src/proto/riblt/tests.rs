@@ -121,7 +121,7 @@ proptest! {
     /// that one item after the other seems to come out of them.
     #[test]
     fn cells_that_were_made_up_do_no_harm(
-        cells in proptest::collection::vec((any::<u128>(), any::<u64>(), -3i64..4, any::<bool>()), 0..300),
+        cells in proptest::collection::vec((any::<u128>(), any::<u32>(), -3i64..4, any::<bool>()), 0..300),
         extreme in any::<bool>(),
     ) {
         let mut theirs: Vec<Cell> = cells

@@ -91,6 +91,12 @@ impl Table {
     }
 
     pub(super) fn connect(&mut self, dialler: usize, acceptor: usize) {
+        self.start(dialler, acceptor);
+        self.run();
+    }
+
+    /// Opens a connection; the dialler's greeting waits to be carried.
+    pub(super) fn start(&mut self, dialler: usize, acceptor: usize) {
         self.sessions += 2;
         let (ours, theirs) = (SessionId(self.sessions), SessionId(self.sessions + 1));
         self.links.insert((dialler, ours), (acceptor, theirs));
@@ -104,7 +110,6 @@ impl Table {
         self.input(acceptor, Input::Connected { session: theirs, peer });
         let peer = info(&self.nodes[acceptor], true);
         self.input(dialler, Input::Connected { session: ours, peer });
-        self.run();
     }
 
     pub(super) fn disconnect(&mut self, a: usize, b: usize, reason: &str) {
@@ -151,17 +156,33 @@ impl Table {
 
     /// Carries frames until nobody has anything to say.
     pub(super) fn run(&mut self) {
-        while let Some((node, input)) = self.waiting.pop_front() {
-            self.input(node, input);
-            let more = |node: usize, table: &Self| {
-                table.nodes[node].engine.next_timeout().is_some_and(|at| at <= table.now)
-            };
-            for node in 0..self.nodes.len() {
-                if self.waiting.is_empty() && more(node, self) {
-                    self.input(node, Input::Tick);
-                }
+        while self.step() {}
+    }
+
+    /// Carries one frame; false if there was none.
+    pub(super) fn step(&mut self) -> bool {
+        let Some((node, input)) = self.waiting.pop_front() else { return false };
+        self.input(node, input);
+        let more = |node: usize, table: &Self| {
+            table.nodes[node].engine.next_timeout().is_some_and(|at| at <= table.now)
+        };
+        for node in 0..self.nodes.len() {
+            if self.waiting.is_empty() && more(node, self) {
+                self.input(node, Input::Tick);
             }
         }
+        true
+    }
+
+    /// Has `node` take frames that `peer` did not send; returns the reason for which the session ended.
+    pub(super) fn inject(&mut self, node: usize, peer: usize, frames: Vec<Frame>) -> String {
+        let session = self.session(node, peer);
+        for frame in frames {
+            let Some(state) = self.nodes[node].engine.sessions.get(&session) else { break };
+            let bytes = frame::encode(state.next_received, &frame);
+            self.input(node, Input::Frame { session, bytes });
+        }
+        self.reason(node, peer)
     }
 
     pub(super) fn pass(&mut self, ms: u64) {
