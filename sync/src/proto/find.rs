@@ -271,8 +271,11 @@ impl Engine {
         out: &mut Vec<Output>,
     ) -> Result<(), Fault> {
         let mut rest = replica.scopes_after(after.as_ref());
-        let scopes: Vec<(Scope, ShortDigest)> =
-            rest.by_ref().take(PAGE_SCOPES).map(|scope| (scope.clone(), short_digest(scope, replica))).collect();
+        let scopes: Vec<(Scope, ShortDigest)> = rest
+            .by_ref()
+            .take(PAGE_SCOPES)
+            .map(|scope| (scope.clone(), short_digest(scope, replica)))
+            .collect();
         let last = rest.next().is_none();
         let through = if last { None } else { scopes.last().map(|(scope, _)| scope.clone()) };
         let on_page = |scope: &Scope| {

@@ -242,9 +242,9 @@ impl Engine {
             true => vector,
             false => vector.iter().filter(|(chain, _)| own.head(chain).is_some()).collect(),
         };
-        let covered = vector.iter().all(|(chain, head)| {
-            own.head(&chain).is_some_and(|own| own == head || own.seq > head.seq)
-        });
+        let covered = vector
+            .iter()
+            .all(|(chain, head)| own.head(&chain).is_some_and(|own| own == head || own.seq > head.seq));
         self.catch_up(id, scope, vector, replica)?;
         match ask {
             Ask::Restart => self.send(id, &Frame::Restarted { scope: scope.clone() }, Class::Control, out),

@@ -247,7 +247,11 @@ impl Session {
             return vec![];
         }
         let tag = tag(scope);
-        self.expected.iter().filter(|(_, expected)| **expected == tag).map(|(scope, _)| scope.clone()).collect()
+        self.expected
+            .iter()
+            .filter(|(_, expected)| **expected == tag)
+            .map(|(scope, _)| scope.clone())
+            .collect()
     }
 
     /// Takes the peer's own statement of what it durably holds; more may be on its way.

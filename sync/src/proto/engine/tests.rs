@@ -292,7 +292,8 @@ fn frames_out_of_turn_end_the_session() {
             frame::encode(number, &Frame::Ack { through: 4_000, incomplete: vec![] })
         }),
         ("cells out of turn", |number| {
-            let cells = frame::Cells { root: Some([0; 16]), first: 0, scopes: 1, cells: vec![Cell::default()] };
+            let cells =
+                frame::Cells { root: Some([0; 16]), first: 0, scopes: 1, cells: vec![Cell::default()] };
             frame::encode(number, &Frame::Cells(cells))
         }),
         ("malformed frame", |_| vec![5, 1, 2, 3, 4, 5]),

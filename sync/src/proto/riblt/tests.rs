@@ -22,7 +22,8 @@ fn sketch(cells: usize, items: impl IntoIterator<Item = Item>) -> Sketch {
 /// How many cells two sets with `differences` need, of which every other one is theirs.
 fn cells_needed(seed: u64, differences: u64) -> usize {
     let ours = sketch(4_096, (0..500).chain((1_000..1_000 + differences).step_by(2)).map(|n| item(seed, n)));
-    let theirs = sketch(4_096, (0..500).chain((1_001..1_000 + differences).step_by(2)).map(|n| item(seed, n)));
+    let theirs =
+        sketch(4_096, (0..500).chain((1_001..1_000 + differences).step_by(2)).map(|n| item(seed, n)));
     let (mut low, mut high) = (0, 4_096);
     while high - low > 1 {
         // More cells never undo a success but for what a rare cell adds at the end.
@@ -56,7 +57,10 @@ fn an_item_falls_into_cells_with_the_density_that_is_promised() {
     assert_eq!(hits[0], 20_000, "every item is in the first cell");
     for (place, hits) in hits.iter().enumerate().take(64) {
         let expected = 20_000.0 / (1.0 + place as f64 / 2.0);
-        assert!((f64::from(*hits) - expected).abs() < 6.0 * expected.sqrt(), "cell {place}: {hits}, {expected}");
+        assert!(
+            (f64::from(*hits) - expected).abs() < 6.0 * expected.sqrt(),
+            "cell {place}: {hits}, {expected}"
+        );
     }
     let each = f64::from(hits.iter().sum::<u32>()) / 20_000.0;
     assert!((13.0..17.0).contains(&each), "{each} of 4,096 cells for an item");

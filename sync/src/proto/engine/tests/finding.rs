@@ -8,9 +8,9 @@ use driftless_core::testing::put;
 use serde_json::json;
 
 use super::super::*;
-use crate::proto::riblt::Cell;
 use super::table::{HUB_EU, HUB_US, Seat, Table};
 use crate::proto::frame::{FRAME_BYTES_MAX, Holdings};
+use crate::proto::riblt::Cell;
 use crate::proto::summary::{SKETCH_CELLS, tag};
 use crate::proto::{PeerKind, PeerState};
 
@@ -120,7 +120,10 @@ fn hubs_find_the_scopes_that_differ_for_120_bytes_each() {
             let vectors = bytes.vectors / searches;
             eprintln!("{differing} of 10,000, ahead {ahead:?}: {to_find} bytes to find, vectors {vectors}");
             assert!(to_find <= 300 + 120 * differing, "{differing}, ahead {ahead:?}: {to_find}, {bytes:?}");
-            assert!(vectors <= vector_bytes * differing, "{differing}, ahead {ahead:?}: {vectors}, {bytes:?}");
+            assert!(
+                vectors <= vector_bytes * differing,
+                "{differing}, ahead {ahead:?}: {vectors}, {bytes:?}"
+            );
         }
     }
 }
@@ -167,7 +170,8 @@ fn very_many_differences_are_listed_page_by_page() {
     let bytes = Bytes::of(&world);
     assert!(world.burst_max <= 256, "{} frames at once", world.burst_max);
     assert!(bytes.largest < FRAME_BYTES_MAX / 2, "{bytes:?}");
-    let is_page = |frame: &[u8]| matches!(frame::decode(frame, &mut Codec::default()), Ok((_, Frame::Page { .. })));
+    let is_page =
+        |frame: &[u8]| matches!(frame::decode(frame, &mut Codec::default()), Ok((_, Frame::Page { .. })));
     let pages = world.carried.iter().filter(|(_, frame)| is_page(frame)).count();
     assert!(pages >= 4, "{pages} pages");
     assert_converged(&mut world);
@@ -267,7 +271,12 @@ fn equal_sketches_of_different_roots_are_told_apart() {
 fn frames_that_do_not_belong_to_the_search_end_the_session() {
     let cells = |first, number| {
         let root = (first == 0).then_some([7; 16]);
-        Frame::Cells(frame::Cells { root, first, scopes: 9, cells: vec![Cell { count: 5, ..Cell::default() }; number] })
+        Frame::Cells(frame::Cells {
+            root,
+            first,
+            scopes: 9,
+            cells: vec![Cell { count: 5, ..Cell::default() }; number],
+        })
     };
     let page = |names: &[&str], last| Frame::Page {
         scopes: names.iter().map(|name| (name.parse().unwrap(), [1; 16])).collect(),
@@ -363,5 +372,7 @@ fn an_edge_is_greeted_as_before() {
     world.connect(edge, EU);
     assert!(world.nodes[EU].engine.summary.is_none(), "an edge needs no summary of everything");
     let hello = frame::decode(&world.carried[1].1, &mut Codec::default()).unwrap().1;
-    assert!(matches!(hello, Frame::Hello(hello) if matches!(&hello.holdings, Holdings::Scopes(of) if of.len() == 3)));
+    assert!(
+        matches!(hello, Frame::Hello(hello) if matches!(&hello.holdings, Holdings::Scopes(of) if of.len() == 3))
+    );
 }
