@@ -190,7 +190,7 @@ pub struct Engine {
     /// Live sessions by listed scope, and those that want everything.
     pub(crate) subscribers: BTreeMap<Scope, BTreeSet<SessionId>>,
     pub(crate) subscribers_of_all: BTreeSet<SessionId>,
-    /// Own durable vectors of the scopes that some session shares.
+    /// Own durable vectors of scopes that some session shares and had to do with.
     pub(crate) own: BTreeMap<Scope, Arc<Vector>>,
     /// The log position of the last [`Input::Committed`].
     pub(crate) position: u64,
