@@ -52,6 +52,7 @@ use tokio::sync::{Semaphore, watch as signal};
 pub use caller::Caller;
 pub use kinds::{SERVED, Served};
 pub use metrics::{Metric, MetricKind};
+pub use site_status::phase;
 pub use status_error::{Cause, Named, StatusError};
 use version::Versions;
 
@@ -155,11 +156,15 @@ pub struct Freshness {
     pub last_contact_ms: Option<u64>,
 }
 
-/// What the fleet's gossip says of a site.
+/// What the hubs say of a site's liveness.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Presence {
     /// When a node of the site was last heard, in milliseconds since 1970.
     pub last_seen_ms: Option<u64>,
+    /// As of when that is known, in milliseconds since 1970: when the hub that says so was last heard.
+    pub as_of_ms: Option<u64>,
+    /// The other hub that says so; `None` if the site has or had a session with this node.
+    pub hub: Option<String>,
     /// Whether the site holds everything of ours that concerns it; `None` if nobody can say.
     pub synced: Option<bool>,
     /// In one sentence why it is not synced, or not known to be.

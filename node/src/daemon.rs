@@ -14,6 +14,7 @@ mod joining;
 mod links;
 pub mod node;
 pub mod options;
+mod presence;
 mod process;
 mod renewal;
 mod runtime;
@@ -22,6 +23,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod uplink;
 
 pub use joining::JoinFailure;
 pub use options::{EdgeOptions, HubOptions};

@@ -25,6 +25,9 @@
 //! what comes before it is left out, and the receiver sends its vector again with the demand to start
 //! that scope anew from there: the sender who cannot show what it built on is at fault.
 //!
+//! Beside events, hubs tell each other which sites they have sessions with, see [`presence`]; nodes of one
+//! site tell each other whether they have one with a hub.
+//!
 //! # Limits
 //! Frames of at most 1 MiB, 256 KiB and 128 frames in flight to a peer, 64 vectors asked for at a time;
 //! see [`Limits`]. What a peer does wrong is a [`Violation`]: it ends that session, and the reason is
@@ -98,6 +101,7 @@ mod find;
 pub mod frame;
 mod greeting;
 pub mod interest;
+pub mod presence;
 pub mod reason;
 pub mod riblt;
 pub mod session;
@@ -105,9 +109,11 @@ pub mod status;
 mod subscribe;
 mod summary;
 mod transfer;
+mod uplink;
 
 pub use engine::{Engine, EngineConfig, Input, Limits, Output};
 pub use interest::{Class, Interest, PeerId, PeerInfo, PeerKind};
+pub use presence::{Heard, HubPresence, Lease, Presence};
 pub use reason::{Reason, Violation};
 pub use session::SessionId;
 pub use status::{Condition, Counters, CutTarget, Delivery, PeerState, PeerStatus};

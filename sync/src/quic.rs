@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
 use quinn::{
-    ClientConfig, Connection, IdleTimeout, RecvStream, SendStream, ServerConfig, TransportConfig, VarInt,
+    ClientConfig, Connection, ConnectionError, IdleTimeout, RecvStream, SendStream, ServerConfig,
+    TransportConfig, VarInt,
 };
 use tokio::sync::mpsc;
 
@@ -84,6 +85,14 @@ fn transport(side: Side) -> TransportConfig {
         .send_window(u64::from(STREAM_WINDOW_BYTES))
         .datagram_receive_buffer_size(None);
     transport
+}
+
+/// For how long a connection that has ended had heard nothing from its peer, at least.
+pub fn silence(connection: &Connection) -> Duration {
+    match connection.close_reason() {
+        Some(ConnectionError::TimedOut) => IDLE_TIMEOUT,
+        _ => Duration::ZERO,
+    }
 }
 
 /// Runs a session until it ends, and says why it ended.

@@ -49,6 +49,7 @@ pub fn run(scenario: &Scenario, seed: u64) -> Result<Report, Failure> {
     let converged_ms = work_and_converge(&mut world).map_err(failed)?;
     let acknowledged = check_everything(&world).map_err(failed)?;
     let greeting_bytes_max = idle_and_reconnect(&mut world).map_err(failed)?;
+    world.count_hub_events();
     Ok(Report {
         scenario: scenario.name.clone(),
         seed,
@@ -100,13 +101,14 @@ fn idle_and_reconnect(world: &mut World) -> Result<u64, Broken> {
     world.run_until(world.now + IDLE_MS)?;
     checkers::convergence(world)?;
     checkers::status(world)?;
+    checkers::presence(world)?;
     let before = checkers::work_so_far(world);
     world.run_until(world.now + IDLE_MS)?;
     checkers::idle_work(world, &before)?;
     let edges: Vec<usize> = (world.scenario.hubs..world.nodes.len()).take(NODES_RECONNECTED).collect();
     for edge in &edges {
         for (connection, _) in world.network.of(*edge) {
-            world.break_connection(connection, "measured")?;
+            world.break_connection(connection, world.now, "measured")?;
         }
     }
     world.run_until(world.now + IDLE_MS)?;

@@ -192,7 +192,7 @@ const SITE: &[Field] = &[
     field(
         "fallbackRegions",
         List(&Checked(check_dns_label)),
-        "Where to turn when the region cannot be reached.",
+        "Where to turn when the region cannot be reached, in this order; any region unless given.",
     ),
     field("vars", Map(&Scalar), "Values of variables."),
     field("hold", Fields(HOLD), "Freezes the active configuration."),

@@ -58,6 +58,7 @@ impl Counters {
 pub(super) async fn metrics(State(api): State<Api>) -> Result<impl IntoResponse, StatusError> {
     let mut families = of_api(&api);
     families.extend(of_replica(&api).await?);
+    families.push(of_sites(&api).await?);
     families.extend(api.backend().metrics());
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, content_type)], render(&families)))
@@ -148,6 +149,17 @@ async fn of_replica(api: &Api) -> Result<Vec<Metric>, StatusError> {
             samples: documents.into_iter().map(by_kind).collect(),
         },
     ])
+}
+
+async fn of_sites(api: &Api) -> Result<Metric, StatusError> {
+    let phases = super::site_status::phases(api).await?;
+    let sample = |(phase, count): (&str, usize)| (vec![("phase", phase.to_owned())], count as f64);
+    Ok(Metric {
+        name: "driftless_sites",
+        help: "Sites by how long ago they were heard, as far as this node knows.",
+        kind: MetricKind::Gauge,
+        samples: phases.into_iter().map(sample).collect(),
+    })
 }
 
 fn gauge(name: &'static str, help: &'static str, value: f64) -> Metric {

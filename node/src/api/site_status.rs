@@ -26,6 +26,8 @@ const FRESH_MS: u64 = 60_000;
 const STALE_MS: u64 = 5 * 60_000;
 /// A site was heard less than this ago.
 const UNREACHABLE_MS: u64 = 24 * 3_600_000;
+/// Every phase.
+const PHASES: [&str; 5] = ["Fresh", "Stale", "Unreachable", "Lost", "Unknown"];
 /// Resolutions that are remembered; a hub is designed for 10,000 sites.
 const REMEMBERED_MAX: usize = 20_000;
 
@@ -272,6 +274,11 @@ fn status(api: &Api, resolved: &Resolved) -> Value {
     let mut shown = json!({"phase": phase(presence.last_seen_ms, api.now_ms())});
     if let Some(last_seen_ms) = presence.last_seen_ms {
         shown["lastSeen"] = json!(rfc3339(last_seen_ms));
+        let local = api.local();
+        shown["hub"] = json!(presence.hub.as_ref().or(local.site.is_none().then_some(&local.node)));
+    }
+    if let Some(as_of_ms) = presence.as_of_ms {
+        shown["asOf"] = json!(rfc3339(as_of_ms));
     }
     if presence.cut_by_operator {
         shown["phase"] = json!("CutByOperator");
@@ -286,8 +293,19 @@ fn status(api: &Api, resolved: &Resolved) -> Value {
     Value::Object(status)
 }
 
-/// The phase of a site that was last heard at a time, or never.
-fn phase(last_seen_ms: Option<u64>, now_ms: u64) -> &'static str {
+/// Sites by phase, for the metrics.
+pub(super) async fn phases(api: &Api) -> Result<BTreeMap<&'static str, usize>, StatusError> {
+    let sites = api.read(|held| held.names(Kind::Site, None, &Default::default()));
+    let mut phases = BTreeMap::from(PHASES.map(|phase| (phase, 0)));
+    for site in sites.await? {
+        let presence = api.backend().presence(site.namespace(), site.name());
+        *phases.entry(phase(presence.last_seen_ms, api.now_ms())).or_default() += 1;
+    }
+    Ok(phases)
+}
+
+/// The phase of a site or hub that was last heard at a time, or never.
+pub fn phase(last_seen_ms: Option<u64>, now_ms: u64) -> &'static str {
     match last_seen_ms.map(|last_seen_ms| now_ms.saturating_sub(last_seen_ms)) {
         None => "Unknown",
         Some(0..FRESH_MS) => "Fresh",

@@ -142,6 +142,8 @@ fn sites() -> Vec<Column> {
         text("Applied", |site, _| condition(site, CONDITIONS, "Applied")),
         number("Profiles", |site, _| count(site, "/status/profiles")),
         AGE,
+        wide("Hub", |site, _| or_unknown(site, "/status/presence/hub")),
+        wide("As-Of", |site, now_ms| since(site, "/status/presence/asOf", now_ms)),
         wide("Config", |site, _| short(site, "/status/desired/configHash")),
         wide("Active", |site, _| short(site, "/status/active/configHash")),
         wide("Matched", |site, _| names(site, "/status/profiles")),

@@ -50,11 +50,11 @@ impl Backend for Runtime {
         let own = self.local().site.as_ref() == Some(&key);
         match own {
             // The site speaks of itself.
-            true => Presence { last_seen_ms: Some(clock::now_ms()), ..Presence::default() },
-            false => self.presences().sites.get(&key).cloned().unwrap_or_else(|| Presence {
-                why: Some("not linked to this hub since it started; ask the hub of its region".to_owned()),
-                ..Presence::default()
-            }),
+            true => {
+                let now = Some(clock::now_ms());
+                Presence { last_seen_ms: now, as_of_ms: now, ..Presence::default() }
+            }
+            false => self.presences().site(namespace, site),
         }
     }
 

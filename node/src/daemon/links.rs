@@ -1,9 +1,8 @@
 //! Links: QUIC connections to other nodes, dialled and accepted, and the sessions on them.
 //!
 //! Who is dialled follows from the fleet's documents, read anew at each attempt: an edge keeps one
-//! uplink to a hub of its region, or to any other that answers; hubs keep one to every hub. A link
-//! that ends is dialled again after a growing, jittered pause. What is said on a link is the engine's
-//! business.
+//! [uplink](super::uplink); hubs keep one to every hub. A link that ends is dialled again after a
+//! growing, jittered pause. What is said on a link is the engine's business.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -11,28 +10,28 @@ use std::time::Duration;
 
 use driftless_core::ids::Author;
 use driftless_core::name::Kind;
-use driftless_sync::proto::{PeerInfo, PeerKind};
+use driftless_sync::proto::{PeerInfo, PeerKind, SessionId};
 use driftless_sync::quic::{self, OUTGOING_FRAMES_MAX, Side};
 use quinn::crypto::rustls::HandshakeData;
 use rustls_pki_types::CertificateDer;
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Runtime, joining};
+use super::{Runtime, joining, uplink};
 use crate::api::Held;
 use crate::identity::{
-    ALPN_JOIN, ALPN_SYNC, PeerIdentity, PeerIdentityError, Principal, QUIC_SERVER_NAME, Role, TlsError,
+    ALPN_JOIN, ALPN_SYNC, PeerIdentity, PeerIdentityError, Principal, QUIC_SERVER_NAME, TlsError,
     quic_client_config,
 };
 
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// First and longest pause before a link is dialled again.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(20));
+pub(super) const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(20));
 /// A link that lasted this long ended for a reason of its own: the pause starts anew.
-const SETTLED: Duration = Duration::from_secs(10);
+pub(super) const SETTLED: Duration = Duration::from_secs(10);
 /// How often a hub looks for hubs that it has no link to.
 const LOOK_AROUND: Duration = Duration::from_secs(1);
 /// How long after its start a hub leaves it to others to dial it.
@@ -149,7 +148,7 @@ pub(super) async fn accept(runtime: Runtime) {
                     Box::pin(joining::serve(&runtime, connection)).await;
                 }
                 Some(ALPN_SYNC) => {
-                    let reason = session(&runtime, &connection, Side::Accepted).await;
+                    let reason = session(&runtime, &connection, Side::Accepted, None).await;
                     tracing::debug!(peer = %connection.remote_address(), reason, "accepted link ended");
                 }
                 _ => connection.close(1u32.into(), b"only hubs enrol nodes"),
@@ -179,8 +178,13 @@ enum Refused {
     Stopping,
 }
 
-/// Runs one session on a connection; returns why it ended.
-async fn session(runtime: &Runtime, connection: &quinn::Connection, side: Side) -> String {
+/// Runs one session on a connection; returns why it ended. Tells `opened` which session, and with whom.
+pub(super) async fn session(
+    runtime: &Runtime,
+    connection: &quinn::Connection,
+    side: Side,
+    opened: Option<oneshot::Sender<(SessionId, Author)>>,
+) -> String {
     let peer = match peer(runtime, connection, side).await {
         Ok(peer) => peer,
         Err(refused) => {
@@ -190,11 +194,13 @@ async fn session(runtime: &Runtime, connection: &quinn::Connection, side: Side) 
         }
     };
     let (link, outgoing) = mpsc::channel(OUTGOING_FRAMES_MAX);
-    let name = peer.kind.to_string();
+    let (name, key) = (peer.kind.to_string(), peer.key);
     let Ok(id) = runtime.owner.write_async(move |node| node.connected(peer, link)).await else {
         return Refused::Stopping.to_string();
     };
     tracing::info!(session = id.0, peer = name, ?side, "session opened");
+    // Whoever asked may have given up meanwhile.
+    let _ = opened.map(|opened| opened.send((id, key)));
     let owner = runtime.owner.clone();
     let deliver = |frames| {
         let taken = owner.write_async(move |node| node.frames(id, frames));
@@ -203,8 +209,9 @@ async fn session(runtime: &Runtime, connection: &quinn::Connection, side: Side) 
     let reason = quic::run(connection, side, outgoing, deliver).await;
     tracing::info!(session = id.0, peer = name, reason, "session ended");
     let closed = reason.clone();
+    let silent_ms = u64::try_from(quic::silence(connection).as_millis()).unwrap_or(u64::MAX);
     // A node that stops has closed its sessions itself.
-    let _ = runtime.owner.write_async(move |node| node.closed(id, closed)).await;
+    let _ = runtime.owner.write_async(move |node| node.closed(id, closed, silent_ms)).await;
     reason
 }
 
@@ -270,45 +277,50 @@ pub(super) fn hubs(replica: &Held) -> Vec<KnownHub> {
     known.collect()
 }
 
-/// Dials one address and stays until the session ends.
-async fn dial_session(runtime: &Runtime, address: &str) -> Result<String, DialError> {
+/// Dials one address and stays until the session ends; returns why, and who was there.
+async fn dial_session(runtime: &Runtime, address: &str) -> Result<(String, Option<Author>), DialError> {
     let tls = quic_client_config(&runtime.identity(), ALPN_SYNC)?;
     let connection = dial(runtime.endpoint(), address, tls).await?;
-    Ok(session(runtime, &connection, Side::Dialled).await)
+    let (opened, mut met) = oneshot::channel();
+    let reason = session(runtime, &connection, Side::Dialled, Some(opened)).await;
+    Ok((reason, met.try_recv().ok().map(|(_, key)| key)))
 }
 
 /// A pause that grows with each failure and differs from node to node.
-struct Backoff {
+pub(super) struct Backoff {
     pause: Duration,
+    first: Duration,
+    longest: Duration,
 }
 
 impl Backoff {
-    fn new() -> Self {
-        Self { pause: PAUSE.0 }
+    pub(super) fn new((first, longest): (Duration, Duration)) -> Self {
+        Self { pause: first, first, longest }
     }
 
-    async fn wait(&mut self) {
-        let mut random = [0; 2];
-        // Without randomness the pause is only not jittered.
-        let _ = getrandom::fill(&mut random);
-        let jitter = f64::from(u16::from_be_bytes(random)) / f64::from(u16::MAX);
-        sleep(self.pause.mul_f64(0.5 + jitter / 2.0)).await;
-        self.pause = (self.pause * 2).min(PAUSE.1);
+    pub(super) async fn wait(&mut self) {
+        sleep(self.pause.mul_f64(0.5 + random_fraction() / 2.0)).await;
+        self.pause = (self.pause * 2).min(self.longest);
     }
 
-    fn reset(&mut self) {
-        self.pause = PAUSE.0;
+    pub(super) fn reset(&mut self) {
+        self.pause = self.first;
     }
+}
+
+/// A random number from 0 to 1; 0 without randomness, which then only does not jitter.
+pub(super) fn random_fraction() -> f64 {
+    let mut random = [0; 2];
+    let _ = getrandom::fill(&mut random);
+    f64::from(u16::from_be_bytes(random)) / f64::from(u16::MAX)
 }
 
 /// Whom a link is for; its addresses are asked for anew before each round.
 enum Target {
-    /// These addresses, whoever is there.
-    Given(Vec<String>),
+    /// This address, whoever is there.
+    Given(String),
     /// These addresses until the fleet's documents name other hubs.
     Seeds(Vec<String>),
-    /// Any hub, those of the own region first.
-    Uplink,
     /// The hub of this name.
     Hub(String),
 }
@@ -316,10 +328,9 @@ enum Target {
 impl Target {
     async fn addresses(&self, runtime: &Runtime) -> Vec<String> {
         match self {
-            Self::Given(addresses) => addresses.clone(),
+            Self::Given(address) => vec![address.clone()],
             Self::Seeds(addresses) if runtime.other_hubs().await.is_empty() => addresses.clone(),
             Self::Seeds(_) => vec![],
-            Self::Uplink => runtime.uplink_addresses().await,
             Self::Hub(name) => runtime.addresses_of(name).await,
         }
     }
@@ -327,13 +338,21 @@ impl Target {
 
 /// Keeps one link to a target.
 async fn keep_link(runtime: Runtime, target: Target) {
-    let mut backoff = Backoff::new();
+    let mut backoff = Backoff::new(PAUSE);
     let mut failures: BTreeSet<String> = BTreeSet::new();
+    // Who answered at an address that was given: it may dial as well, and one session is enough.
+    let mut met = None;
     loop {
         for address in target.addresses(&runtime).await {
+            if runtime.is_connected(met).await {
+                break;
+            }
             let since = Instant::now();
             match dial_session(&runtime, &address).await {
-                Ok(reason) => tracing::debug!(address, reason, "dialled link ended"),
+                Ok((reason, peer)) => {
+                    met = peer;
+                    tracing::debug!(address, reason, "dialled link ended");
+                }
                 Err(error) if failures.insert(error.to_string()) => {
                     tracing::warn!(address, %error, "cannot be reached; trying on");
                 }
@@ -351,11 +370,10 @@ async fn keep_link(runtime: Runtime, target: Target) {
 
 /// Keeps an edge's uplink, and its links to the other nodes of its site.
 pub(super) async fn keep_edge_links(runtime: Runtime, hubs: Vec<String>, peers: Vec<String>) {
-    let uplink = if hubs.is_empty() { Target::Uplink } else { Target::Given(hubs) };
     let mut links = JoinSet::new();
-    links.spawn(keep_link(runtime.clone(), uplink));
+    links.spawn(uplink::keep(runtime.clone(), hubs));
     for peer in peers {
-        links.spawn(keep_link(runtime.clone(), Target::Given(vec![peer])));
+        links.spawn(keep_link(runtime.clone(), Target::Given(peer)));
     }
     while links.join_next().await.is_some() {}
 }
@@ -386,6 +404,11 @@ impl Runtime {
         hubs.into_iter().filter(|hub| hub.name != own).collect()
     }
 
+    async fn is_connected(&self, peer: Option<Author>) -> bool {
+        let Some(key) = peer else { return false };
+        self.owner.read_async(move |node| node.engine.is_connected(key)).await.unwrap_or_default()
+    }
+
     /// Where to dial a hub. Nowhere while there is a session with it; and of two hubs that have just
     /// started, the one whose name comes first dials, and the other waits and sees.
     async fn addresses_of(&self, name: &str) -> Vec<String> {
@@ -402,25 +425,6 @@ impl Runtime {
             hub.map(|hub| hub.addresses).unwrap_or_default()
         });
         found.await.unwrap_or_default()
-    }
-
-    /// Where an edge dials: hubs of its region first, then what it was told when it joined, then any.
-    pub(super) async fn uplink_addresses(&self) -> Vec<String> {
-        let identity = self.identity();
-        let region = match &identity.role {
-            Role::Edge { region, .. } | Role::Hub { region, .. } => region.clone(),
-        };
-        let mut hubs = self.owner.read_async(|node| hubs(&node.replica)).await.unwrap_or_default();
-        hubs.sort_by_key(|hub| hub.region != region);
-        let home = hubs.iter().filter(|hub| hub.region == region);
-        let away = hubs.iter().filter(|hub| hub.region != region);
-        let known = |hub: &KnownHub| hub.addresses.clone();
-        let mut seen = BTreeSet::new();
-        home.flat_map(known)
-            .chain(identity.hub_addresses.clone())
-            .chain(away.flat_map(known))
-            .filter(|address| seen.insert(address.clone()))
-            .collect()
     }
 
     /// Where hubs listen, this one first, for a node that joins.

@@ -83,10 +83,15 @@ impl Node {
         self.links.contains_key(&session)
     }
 
-    /// Forgets a session whose connection is gone.
-    pub fn closed(&mut self, session: SessionId, reason: String) {
+    /// Forgets a session whose connection is gone, and had been silent for so long.
+    pub fn closed(&mut self, session: SessionId, reason: String, silent_ms: u64) {
         self.links.remove(&session);
-        self.handle(Input::Closed { session, reason });
+        self.handle(Input::Closed { session, reason, silent_ms });
+    }
+
+    /// Ends a session because the site's uplink is another one now.
+    pub fn end_moved(&mut self, session: SessionId) {
+        self.engine.end_moved(session, &mut self.outputs);
     }
 
     /// Lets time pass.

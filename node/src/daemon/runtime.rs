@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::node::Node;
-use super::status::Presences;
+use super::presence::Presences;
 use crate::api::Local;
 use crate::identity::{NodeIdentity, Role};
 
@@ -34,7 +34,7 @@ pub(super) struct Shared {
     pub(super) positions: watch::Receiver<u64>,
     pub(super) active: Option<Active>,
     /// Who was heard when, as of the last look at the engine.
-    pub(super) presences: RwLock<Presences>,
+    pub(super) presences: RwLock<Arc<Presences>>,
 }
 
 impl Runtime {
@@ -84,11 +84,11 @@ impl Runtime {
         }
     }
 
-    pub(super) fn presences(&self) -> Presences {
-        self.shared.presences.read().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(super) fn presences(&self) -> Arc<Presences> {
+        Arc::clone(&self.shared.presences.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) fn set_presences(&self, presences: Presences) {
-        *self.shared.presences.write().unwrap_or_else(PoisonError::into_inner) = presences;
+        *self.shared.presences.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(presences);
     }
 }

@@ -21,9 +21,9 @@ use super::joining::{self, JoinFailure};
 use super::links;
 use super::node::Node;
 use super::options::{EdgeOptions, HubOptions};
+use super::presence;
 use super::renewal;
 use super::runtime::{Active, Runtime, Shared};
-use super::status::{self, Presences};
 use crate::api::server::Server;
 use crate::api::{Api, Caller, Local};
 use crate::edge;
@@ -315,7 +315,7 @@ impl Start {
             api,
             positions,
             active: self.active,
-            presences: RwLock::new(Presences::default()),
+            presences: RwLock::default(),
         };
         let runtime = Runtime::new(handle, shared);
         let (stop, stopping) = watch::channel(false);
@@ -330,7 +330,7 @@ impl Start {
         let mut tasks = JoinSet::new();
         tasks.spawn(links::accept(runtime.clone()));
         tasks.spawn(tick(runtime.clone(), deadline));
-        tasks.spawn(status::watch(runtime.clone()));
+        tasks.spawn(presence::watch(runtime.clone()));
         tasks.spawn(renewal::keep_certificates(runtime.clone(), data_dir.to_owned()));
         Ok(Daemon { runtime, quic, stop, api, tasks, owner })
     }

@@ -18,6 +18,7 @@ use driftless_core::wire::DecodeError;
 use super::codec::Codec;
 use super::frame::{self, Ask, Frame};
 use super::interest::{Class, Interest, PeerId, PeerInfo};
+use super::presence::Teller;
 use super::reason::{Reason, Violation};
 use super::session::{Phase, Session, SessionId};
 use super::status::{Condition, CutTarget, Gone};
@@ -77,6 +78,12 @@ pub struct Limits {
     pub restarts_per_minute: u32,
     /// Most peers that are remembered after they went.
     pub gone_max: usize,
+    /// How long changes of presence are gathered before hubs tell each other.
+    pub presence_ms: u64,
+    /// Most sites that are remembered to have been heard here, and as many of what other hubs told.
+    pub presence_sites_max: usize,
+    /// Most other hubs whose presence is remembered.
+    pub presence_hubs_max: usize,
 }
 
 impl Default for Limits {
@@ -93,6 +100,9 @@ impl Default for Limits {
             stalled_ms: 120_000,
             restarts_per_minute: 600,
             gone_max: 20_000,
+            presence_ms: 500,
+            presence_sites_max: 100_000,
+            presence_hubs_max: 1_024,
         }
     }
 }
@@ -120,6 +130,8 @@ pub enum Input {
         session: SessionId,
         /// What the transport says about it.
         reason: String,
+        /// For how long it had heard nothing, in milliseconds.
+        silent_ms: u64,
     },
     /// Time has passed.
     Tick,
@@ -206,6 +218,9 @@ pub struct Engine {
     pub(crate) summary: Option<Summary>,
     pub(crate) sweep_at_ms: u64,
     pub(crate) gone: BTreeMap<PeerId, Gone>,
+    pub(crate) presence: Teller,
+    /// What the other nodes of the site were told last of this one's uplink.
+    pub(crate) uplink_told: bool,
     pub(crate) cuts: BTreeMap<CutTarget, Option<u64>>,
     pub(crate) conditions: Vec<Condition>,
     pub(crate) counters: super::status::Counters,
@@ -232,6 +247,8 @@ impl Engine {
             summary: None,
             sweep_at_ms: 0,
             gone: BTreeMap::new(),
+            presence: Teller::default(),
+            uplink_told: false,
             cuts: BTreeMap::new(),
             conditions: Vec::new(),
             counters: super::status::Counters::default(),
@@ -260,12 +277,13 @@ impl Engine {
                 let handled = self.frame(session, &bytes, replica, out);
                 self.conclude(session, handled, out)?;
             }
-            Input::Closed { session, reason } => {
-                self.forget(session, Reason::Peer(reason));
+            Input::Closed { session, reason, silent_ms } => {
+                self.forget(session, Reason::Peer(reason), silent_ms);
             }
             Input::Tick => self.tick(out),
             Input::Committed { changed } => self.committed(&changed, replica, out)?,
         }
+        self.tell_uplink(out);
         self.pump(replica, out)
     }
 
@@ -284,10 +302,10 @@ impl Engine {
             Phase::Greeting { deadline_ms, .. } => Some(deadline_ms),
             Phase::Live { .. } => None,
         });
-        let hubs =
-            self.hubs.iter().filter_map(|id| self.sessions.get(id)).flat_map(|session| {
-                session.announce_at_ms.into_iter().chain(session.fetch.values().copied())
-            });
+        let hubs = self.hubs.iter().filter_map(|id| self.sessions.get(id)).flat_map(|session| {
+            let due = session.announce_at_ms.into_iter().chain(session.telling.at_ms);
+            due.chain(session.fetch.values().copied())
+        });
         let sweep = (!self.sessions.is_empty()).then_some(self.sweep_at_ms);
         greetings.chain(hubs).chain(self.cuts.values().copied().flatten()).chain(sweep).min()
     }
@@ -373,6 +391,8 @@ impl Engine {
             Frame::Page { scopes, last } => self.page(id, scopes, last, replica, out),
             Frame::Interest { added, removed } => self.interest_changed(id, added, removed, replica, out),
             Frame::Announce(entries) => self.announced(id, entries, replica),
+            Frame::Presence(told) => self.presence_told(id, told),
+            Frame::Uplink(has_uplink) => self.uplink_said(id, has_uplink),
         }
     }
 
@@ -395,6 +415,7 @@ impl Engine {
         }
         self.announce_due(out);
         self.fetch_due(out);
+        self.tell_presence(out);
     }
 
     /// Once a minute: ends sessions whose peer does not answer, and renews allowances.
@@ -440,13 +461,13 @@ impl Engine {
         if !matches!(reason, Reason::Peer(_)) {
             self.send(id, &Frame::Bye { code, reason: text.clone() }, Class::Control, out);
         }
-        if self.forget(id, reason) {
+        if self.forget(id, reason, 0) {
             out.push(Output::Close { session: id, code, reason: text });
         }
     }
 
     /// Removes a session and remembers why it ended; false if there was none.
-    fn forget(&mut self, id: SessionId, reason: Reason) -> bool {
+    fn forget(&mut self, id: SessionId, reason: Reason, silent_ms: u64) -> bool {
         let Some(session) = self.sessions.remove(&id) else { return false };
         for sessions in [&mut self.greeting, &mut self.hubs, &mut self.subscribers_of_all] {
             sessions.remove(&id);
@@ -456,7 +477,8 @@ impl Engine {
         for scope in session.interest().into_iter().flat_map(Interest::listed) {
             self.unsubscribe(id, scope);
         }
-        self.remember(session, reason);
+        let heard_ms = self.presence_ends(&session, silent_ms);
+        self.remember(session, reason, heard_ms);
         true
     }
 

@@ -21,6 +21,7 @@ use driftless_core::wire::{DecodeError, Reader, Writer};
 use super::codec::{Codec, EventsBody};
 use super::interest::{INTEREST_SCOPES_MAX, Interest};
 use super::riblt::Cell;
+use super::presence::{self, Told};
 
 /// Largest frame without its length prefix, in bytes.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
@@ -108,6 +109,10 @@ pub enum Frame {
     },
     /// Heads that the sender durably holds and does not push.
     Announce(Vec<(Scope, Vector)>),
+    /// Between hubs: what the sender's own sessions tell of sites.
+    Presence(Vec<Told>),
+    /// Between nodes of one site: whether the sender has a session with a hub.
+    Uplink(bool),
     /// The sender ends the session.
     Bye {
         /// Why, as a number.
@@ -199,6 +204,8 @@ const TYPE_BYE: u8 = 10;
 const TYPE_FOUND: u8 = 11;
 const TYPE_PAGE: u8 = 12;
 const TYPE_COVERS: u8 = 13;
+const TYPE_PRESENCE: u8 = 20;
+const TYPE_UPLINK: u8 = 21;
 const CHECK_BYTES: usize = 4;
 
 /// Length in bytes of the first frame in `bytes`, its prefix included, once the prefix is there.
@@ -277,6 +284,14 @@ pub(crate) fn encode(number: u64, frame: &Frame) -> Vec<u8> {
                 vector.encode(&mut body);
             }
             TYPE_ANNOUNCE
+        }
+        Frame::Presence(page) => {
+            presence::encode(&mut body, page);
+            TYPE_PRESENCE
+        }
+        Frame::Uplink(has_uplink) => {
+            body.byte(u8::from(*has_uplink));
+            TYPE_UPLINK
         }
         Frame::Bye { code, reason } => {
             body.varint(u64::from(*code));
@@ -377,6 +392,12 @@ fn decode_body(code: u8, reader: &mut Reader<'_>, codec: &mut Codec) -> Result<F
             let entries = (0..count).map(|_| Ok((decode_scope(reader)?, Vector::decode(reader)?)));
             Frame::Announce(entries.collect::<Result<_, DecodeError>>()?)
         }
+        TYPE_PRESENCE => Frame::Presence(presence::decode(reader)?),
+        TYPE_UPLINK => match reader.byte("uplink")? {
+            0 => Frame::Uplink(false),
+            1 => Frame::Uplink(true),
+            _ => return Err(reader.fault("uplink")),
+        },
         TYPE_BYE => {
             let code = u32::try_from(reader.varint("bye code")?).map_err(|_| reader.fault("bye code"))?;
             Frame::Bye { code, reason: reader.text(REASON_BYTES_MAX, "bye reason")?.to_owned() }

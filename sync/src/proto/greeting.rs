@@ -89,14 +89,15 @@ impl Engine {
         };
         let listed = listed.unwrap_or_else(|| self.config.interest.clone());
         self.greeting.remove(&id);
+        if hub {
+            self.hubs.insert(id);
+        }
+        self.presence_begins(id);
         if self.replaced_by_twin(id, out) {
             return Ok(());
         }
         if self.sessions.iter().any(|(other, s)| *other != id && s.peer.key == key && s.is_live()) {
             self.raise(Condition::SameKeyTwice { key }, out);
-        }
-        if hub {
-            self.hubs.insert(id);
         }
         match &hello.interest {
             Interest::All => {
@@ -114,6 +115,7 @@ impl Engine {
         if !dialled {
             self.greet(id, Some(&hello.interest), replica, out);
         }
+        self.uplink_begins(id, out);
         self.compare(id, &hello, &listed, replica, out)
     }
 

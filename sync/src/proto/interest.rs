@@ -51,6 +51,12 @@ impl PeerKind {
         matches!(self, Self::Hub { .. })
     }
 
+    /// The scope of the site that this is a node of; `None` for a hub.
+    pub fn own_scope(&self) -> Option<Scope> {
+        let Self::Site { namespace, site, .. } = self else { return None };
+        Some(Scope::Site { namespace: namespace.clone(), site: site.clone() })
+    }
+
     /// Whether a node of this role may hold a scope: a hub any, a site what its namespace shares and
     /// what is its own.
     pub fn may_hold(&self, scope: &Scope) -> bool {

@@ -61,6 +61,9 @@ pub enum Reason {
     /// Another session with the same node took over.
     #[error("replaced by another session of the same node")]
     Replaced,
+    /// The site's uplink is another session now.
+    #[error("the uplink has moved")]
+    Moved,
     /// An operator cut this link.
     #[error("cut by operator")]
     Cut,
@@ -90,6 +93,7 @@ impl Reason {
             Self::Full { .. } => 8,
             Self::Peer(_) => 9,
             Self::Stalled { .. } => 10,
+            Self::Moved => 11,
         }
     }
 }

@@ -13,6 +13,7 @@ use driftless_core::vector::{Head, Vector};
 use super::find::Finding;
 use super::frame::ScopeTag;
 use super::interest::{Interest, PeerInfo};
+use super::presence::Telling;
 use super::reason::Violation;
 use super::summary::tag;
 
@@ -129,6 +130,10 @@ pub(crate) struct Session {
     pub(crate) announce_at_ms: Option<u64>,
     /// Hub to hub: scopes of which the peer announced more than is held, to fetch if it stays so.
     pub(crate) fetch: BTreeMap<Scope, u64>,
+    /// Hub to hub: how much of the own presence was told.
+    pub(crate) telling: Telling,
+    /// Between nodes of a site: whether the peer says that it has a session with a hub.
+    pub(crate) has_uplink: bool,
 }
 
 impl Session {
@@ -162,6 +167,8 @@ impl Session {
             shown: BTreeMap::new(),
             announce_at_ms: None,
             fetch: BTreeMap::new(),
+            telling: Telling::default(),
+            has_uplink: false,
         }
     }
 

@@ -10,6 +10,7 @@ use driftless_core::vector::Vector;
 
 use super::engine::{Engine, Output};
 use super::interest::{Interest, PeerId, PeerInfo, PeerKind};
+use super::presence::Lease;
 use super::reason::Reason;
 use super::session::{Known, Phase, Session, SessionId};
 
@@ -77,6 +78,8 @@ pub struct PeerStatus {
     pub state: PeerState,
     /// When the session began or ended.
     pub since_ms: u64,
+    /// Whether it is heard, or when it was.
+    pub lease: Lease,
     /// Events that this node holds and the peer wants and has not acknowledged.
     pub lag_events: u64,
     /// Bytes of frames that are sent and not acknowledged.
@@ -140,6 +143,7 @@ pub struct Counters {
 pub(crate) struct Gone {
     peer: PeerInfo,
     since_ms: u64,
+    heard_ms: i64,
     reason: String,
     interest: Option<Interest>,
     known: BTreeMap<Scope, Known>,
@@ -155,6 +159,7 @@ impl Engine {
             session: None,
             state: PeerState::Gone { since_ms: gone.since_ms },
             since_ms: gone.since_ms,
+            lease: Lease::Gone { heard_ms: gone.heard_ms },
             lag_events: self.lag(&gone.known),
             in_flight_bytes: 0,
             last_acked_ms: None,
@@ -266,7 +271,7 @@ impl Engine {
     }
 
     /// Keeps what is known of a peer whose session ended.
-    pub(crate) fn remember(&mut self, session: Session, reason: Reason) {
+    pub(crate) fn remember(&mut self, session: Session, reason: Reason, heard_ms: i64) {
         if self.gone.len() >= self.config.limits.gone_max {
             let oldest = self.gone.iter().min_by_key(|(_, gone)| gone.since_ms).map(|(id, _)| *id);
             oldest.map(|id| self.gone.remove(&id));
@@ -274,7 +279,8 @@ impl Engine {
         let id = PeerId(session.peer.key);
         let interest = session.interest().cloned();
         let (known, since_ms) = (session.known, self.now_ms);
-        let gone = Gone { peer: session.peer, since_ms, reason: reason.to_string(), interest, known };
+        let (peer, reason) = (session.peer, reason.to_string());
+        let gone = Gone { peer, since_ms, heard_ms, reason, interest, known };
         self.gone.insert(id, gone);
     }
 
@@ -294,6 +300,7 @@ impl Engine {
             session: Some(id),
             state,
             since_ms: session.since_ms,
+            lease: Lease::Connected,
             lag_events: self.lag(&session.known),
             in_flight_bytes: session.in_flight_bytes,
             last_acked_ms: session.last_acked_ms,

@@ -216,6 +216,38 @@ pub(crate) fn status(world: &World) -> Result<(), Broken> {
     Ok(())
 }
 
+/// Every hub knows of every site whether it is connected, and to which hub.
+pub(crate) fn presence(world: &World) -> Result<(), Broken> {
+    let mut connected: BTreeMap<Scope, BTreeSet<String>> = BTreeMap::new();
+    for (_, node, running) in world.running().filter(|(_, node, _)| node.kind.is_hub()) {
+        let live = running.engine.sessions.values().filter(|session| session.is_live());
+        for site in live.filter_map(|session| session.peer.kind.own_scope()) {
+            connected.entry(site).or_default().insert(node.kind.to_string());
+        }
+    }
+    let sites: BTreeSet<Scope> = world.nodes.iter().filter_map(|node| node.kind.own_scope()).collect();
+    for (_, node, running) in world.running().filter(|(_, node, _)| node.kind.is_hub()) {
+        for site in &sites {
+            let heard = running.engine.presence().site(site).filter(|heard| heard.lease.is_connected());
+            let at =
+                heard.map(|heard| heard.hub.map_or_else(|| node.kind.to_string(), |hub| hub.name.clone()));
+            let right = match connected.get(site) {
+                None => at.is_none(),
+                Some(hubs) => at.as_ref().is_some_and(|hub| hubs.contains(hub)),
+            };
+            if !right {
+                let detail = format!(
+                    "{} says of {site}: connected to {at:?}, not {:?}",
+                    node.kind,
+                    connected.get(site)
+                );
+                return Err(Broken::new(world.elapsed_ms(), "presence", detail));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Frames and bytes of log that idle engines have spent since `before`; both have to be none.
 pub(crate) fn idle_work(world: &World, before: &BTreeMap<NodeId, (u64, u64)>) -> Result<(), Broken> {
     for (id, spent) in work_so_far(world) {

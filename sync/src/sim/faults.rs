@@ -69,7 +69,7 @@ fn break_one(world: &mut World) -> Result<(), Broken> {
     let open: Vec<u64> = world.network.connections.keys().copied().collect();
     let Some(connection) = world.random.pick(&open).copied() else { return Ok(()) };
     world.totals.note_fault("broken connections");
-    world.break_connection(connection, "connection reset")
+    world.break_connection(connection, world.now, "connection reset")
 }
 
 fn partition(world: &mut World) {
@@ -171,7 +171,7 @@ pub(crate) fn end_all(world: &mut World) -> Result<(), Broken> {
     }
     // A transport that lost frames is broken, and says so sooner or later.
     for connection in world.network.faulty() {
-        world.break_connection(connection, "transport failed")?;
+        world.break_connection(connection, world.now, "transport failed")?;
     }
     for node in 0..world.nodes.len() {
         match &mut world.nodes[node].running {

@@ -66,6 +66,10 @@ pub struct Totals {
     pub exempt: u64,
     /// Conditions that engines raised.
     pub conditions: u64,
+    /// Events that hubs took from others.
+    pub hub_events: u64,
+    /// Events that hubs received and held already.
+    pub hub_duplicates: u64,
     /// Crashes, rolled-back disks, copied disks, partitions, broken connections, cuts.
     pub faults: BTreeMap<&'static str, u64>,
     /// Why engines ended sessions.
@@ -73,6 +77,11 @@ pub struct Totals {
 }
 
 impl Totals {
+    /// How often a hub received an event that it took, on average.
+    pub fn received_per_event(&self) -> f64 {
+        (self.hub_events + self.hub_duplicates) as f64 / self.hub_events.max(1) as f64
+    }
+
     pub(crate) fn note_close(&mut self, reason: &str) {
         let kind: String = reason.chars().take(60).take_while(|c| !c.is_ascii_digit()).collect();
         *self.closes.entry(kind).or_default() += 1;

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::node::Acknowledged;
 use super::*;
+use crate::proto::Input;
 
 fn passes(scenario: &Scenario, seed: u64) -> Report {
     run(scenario, seed).unwrap_or_else(|failure| panic!("{failure}"))
@@ -16,6 +17,36 @@ fn a_calm_fleet_converges() {
     let report = passes(&Scenario::calm(2, 4), 1);
     assert!(report.acknowledged > 100 && report.totals.void > 0, "{report:?}");
     assert_eq!(report.totals.closes.len(), 0, "nobody ends a session without a reason: {report:?}");
+}
+
+#[test]
+fn hubs_receive_each_event_close_to_once() {
+    for hubs in [4, 10] {
+        let mut scenario = Scenario::calm(hubs, 2 * hubs);
+        let calm = passes(&scenario, 1).totals;
+        assert!(calm.hub_events > 1_000 && calm.received_per_event() <= 1.2, "{hubs} hubs: {calm:?}");
+        let storm = Scenario::storm();
+        scenario.faults = Faults { copies: 0, ..storm.faults };
+        (scenario.busy_ms, scenario.settle_ms) = (storm.busy_ms, storm.settle_ms);
+        let faulty = passes(&scenario, 1).totals;
+        println!(
+            "{hubs} hubs: received per event {:.3} without faults, {:.3} in a storm",
+            calm.received_per_event(),
+            faulty.received_per_event()
+        );
+    }
+}
+
+#[test]
+fn wrong_presence_is_noticed() {
+    let mut world = converged();
+    world.run_until(world.now + IDLE_MS).unwrap();
+    checkers::presence(&world).unwrap();
+    let running = world.nodes[0].running.as_mut().unwrap();
+    let edge = running.engine.sessions.iter().find(|(_, session)| !session.is_hub()).map(|(id, _)| *id);
+    let gone = Input::Closed { session: edge.unwrap(), reason: "unnoticed".into(), silent_ms: 0 };
+    running.engine.handle(world.now, gone, &mut running.replica, &mut vec![]).unwrap();
+    assert_eq!(checkers::presence(&world).unwrap_err().property, "presence");
 }
 
 #[test]

@@ -51,11 +51,12 @@ pub(crate) enum Happening {
         uplink: usize,
         run: u64,
     },
-    /// An end learns that its connection is over.
+    /// An end learns that its connection is over, whose other end was last heard then.
     Lose {
         connection: u64,
         side: usize,
         reason: String,
+        heard_at: u64,
     },
     /// A connection that stalled in a partition is given up unless it resumed.
     GiveUp {
@@ -183,11 +184,13 @@ impl World {
                 Ok(())
             }
             Happening::Dial { node, uplink, run } => self.dial(node, uplink, run),
-            Happening::Lose { connection, side, reason } => self.lose(connection, side, reason),
+            Happening::Lose { connection, side, reason, heard_at } => {
+                self.lose(connection, side, reason, heard_at)
+            }
             Happening::GiveUp { connection, since } => {
                 let stalled = self.network.connections.get(&connection).and_then(|c| c.stalled_since);
                 if stalled == Some(since) {
-                    self.break_connection(connection, "idle timeout")?;
+                    self.break_connection(connection, since, "idle timeout")?;
                 }
                 Ok(())
             }
@@ -406,16 +409,16 @@ impl World {
         }
         if let Some((other, after)) = told {
             let reachable = node.is_some_and(|node| self.network.reachable(node, other.node));
-            let at = match reachable {
-                true => after.max(self.now) + 1,
-                false => self.now + self.scenario.links.idle_timeout_ms,
+            let (at, heard_at) = match reachable {
+                true => (after.max(self.now) + 1, after.max(self.now) + 1),
+                false => (self.now + self.scenario.links.idle_timeout_ms, self.now),
             };
             let reason = format!("closed by the peer: {reason}");
-            self.schedule(at, Happening::Lose { connection, side: 1 - side, reason });
+            self.schedule(at, Happening::Lose { connection, side: 1 - side, reason, heard_at });
         }
     }
 
-    fn lose(&mut self, connection: u64, side: usize, reason: String) -> Result<(), Broken> {
+    fn lose(&mut self, connection: u64, side: usize, reason: String, heard_at: u64) -> Result<(), Broken> {
         let Some(end) = self.network.connections.get(&connection).map(|c| c.ends[side]) else {
             return Ok(());
         };
@@ -425,7 +428,8 @@ impl World {
         self.network.close(connection, side);
         self.note(5, end.node, reason.as_bytes());
         self.redial(end.node, connection);
-        self.feed(end.node, Input::Closed { session: end.session, reason })
+        let silent_ms = self.now - heard_at.min(self.now);
+        self.feed(end.node, Input::Closed { session: end.session, reason, silent_ms })
     }
 
     fn redial(&mut self, node: NodeId, connection: u64) {
@@ -437,26 +441,49 @@ impl World {
     }
 
     /// Both ends learn at about the same time that the connection is gone; what was on its way is lost.
-    pub(crate) fn break_connection(&mut self, connection: u64, reason: &str) -> Result<(), Broken> {
+    pub(crate) fn break_connection(
+        &mut self,
+        connection: u64,
+        heard_at: u64,
+        reason: &str,
+    ) -> Result<(), Broken> {
         let first = self.random.below(2) as usize;
         let later = self.now + self.random.below(3_000);
-        self.schedule(later, Happening::Lose { connection, side: 1 - first, reason: reason.to_owned() });
-        self.lose(connection, first, reason.to_owned())
+        let reason = reason.to_owned();
+        let second = Happening::Lose { connection, side: 1 - first, reason: reason.clone(), heard_at };
+        self.schedule(later, second);
+        self.lose(connection, first, reason, heard_at)
     }
 
     /// A node loses power, and starts again later.
     pub(crate) fn crash(&mut self, node: NodeId) {
         self.note(6, node, &[]);
+        self.count_events_of(node);
         self.nodes[node].crash();
         for (connection, side) in self.network.of(node) {
             if let Some((_, _)) = self.network.close(connection, side) {
                 let at = self.now + self.random.below(self.scenario.links.idle_timeout_ms);
-                let reason = "idle timeout".to_owned();
-                self.schedule(at, Happening::Lose { connection, side: 1 - side, reason });
+                let (reason, heard_at) = ("idle timeout".to_owned(), self.now);
+                self.schedule(at, Happening::Lose { connection, side: 1 - side, reason, heard_at });
             }
         }
         let at = self.now + self.random.within(DOWN_MS);
         self.schedule(at, Happening::Start { node });
+    }
+
+    /// Adds what a hub has received, before its counters go with it.
+    fn count_events_of(&mut self, node: NodeId) {
+        let Node { kind, running: Some(running), .. } = &self.nodes[node] else { return };
+        if kind.is_hub() {
+            let counters = running.engine.counters();
+            self.totals.hub_events += counters.events_accepted;
+            self.totals.hub_duplicates += counters.events_duplicate;
+        }
+    }
+
+    /// Adds what the hubs that run have received.
+    pub(crate) fn count_hub_events(&mut self) {
+        (0..self.scenario.hubs).for_each(|hub| self.count_events_of(hub));
     }
 
     /// Separates the nodes of one side from all others.

@@ -39,7 +39,7 @@ pub struct Edge {
     /// HOST:PORT of a hub, instead of those that the token named; may be repeated
     #[arg(long = "hub", value_name = "ADDR", env = "DRIFTLESS_HUB", value_delimiter = ',')]
     pub hubs: Vec<String>,
-    /// HOST:PORT of another node of the site; may be repeated
+    /// HOST:PORT of another node of the site, to share one uplink with; may be repeated
     #[arg(long = "peer", value_name = "ADDR", env = "DRIFTLESS_PEER", value_delimiter = ',')]
     pub peers: Vec<String>,
     /// Where to listen for QUIC from nodes of the site; port 0 takes a free one [default: 0.0.0.0:0]

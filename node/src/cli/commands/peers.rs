@@ -127,7 +127,7 @@ fn shown(peer: &str) -> String {
 }
 
 fn lines(answer: &Value, now: u64) -> Vec<Vec<String>> {
-    let header = ["NAME", "KIND", "REGION", "STATE", "SINCE", "LAG", "LAST-ACKED", "REASON"];
+    let header = ["NAME", "KIND", "REGION", "STATE", "SINCE", "LAST-HEARD", "LAG", "LAST-ACKED", "REASON"];
     let mut lines = vec![header.map(str::to_owned).to_vec()];
     let mut peers: Vec<&Value> = answer["peers"].as_array().into_iter().flatten().collect();
     peers.sort_by_key(|peer| (peer["kind"].as_str(), peer["name"].as_str()));
@@ -143,6 +143,7 @@ fn lines(answer: &Value, now: u64) -> Vec<Vec<String>> {
             text("region"),
             text("state"),
             ago("since"),
+            ago("lastHeard"),
             peer["lagEvents"].as_u64().map_or_else(|| "-".to_owned(), |lag| lag.to_string()),
             ago("lastAcked"),
             text("reason"),

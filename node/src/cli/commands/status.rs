@@ -54,6 +54,19 @@ fn at_a_glance(status: &Value) -> String {
         phases.into_iter().flatten().map(|(phase, count)| format!("{count} {phase}")).collect();
     let phases = if phases.is_empty() { String::new() } else { format!(": {}", phases.join(", ")) };
     line("Sites", format!("{}{phases}", text(&status["sites"]["total"])));
+    if let Some(as_of_ms) = status["sites"]["asOf"].as_u64() {
+        let ago = human_duration(now_ms().saturating_sub(as_of_ms));
+        line("Heard as of", format!("{} ({ago} ago)", rfc3339(as_of_ms)));
+    }
+    for hub in status["hubs"].as_array().into_iter().flatten() {
+        let heard_ms = hub["lastHeard"].as_u64();
+        let ago = heard_ms.map(|heard_ms| human_duration(now_ms().saturating_sub(heard_ms)));
+        let ago = ago.map_or_else(|| "never heard".to_owned(), |ago| format!("heard {ago} ago"));
+        line(
+            "Other hub",
+            format!("{} ({}): {}, {ago}", text(&hub["name"]), text(&hub["region"]), text(&hub["phase"])),
+        );
+    }
     line("Profiles", text(&status["profiles"]));
     let peers = &status["peers"];
     line("Peers", format!("{} connected, {} behind", text(&peers["connected"]), text(&peers["behind"])));
@@ -80,12 +93,14 @@ mod tests {
     fn a_fleet_fits_on_a_screen() {
         let status = json!({
             "node": "eu-1", "role": "hub", "fleet": "f", "scopes": 4, "diskBytes": 9, "profiles": 2, "conflicts": 1,
-            "sites": {"total": 3, "phases": {"Fresh": 2, "Lost": 1}}, "peers": {"connected": 2, "behind": 0},
+            "sites": {"total": 3, "phases": {"Fresh": 2, "Lost": 1}, "asOf": null}, "peers": {"connected": 2, "behind": 0},
+            "hubs": [{"name": "us-1", "region": "us", "phase": "Unknown", "lastHeard": null}],
             "conditions": [{"type": "SameKeyTwice", "message": "two"}],
         });
         let shown = at_a_glance(&status);
         assert!(shown.starts_with("Node:        eu-1 (hub)\n"), "{shown}");
         assert!(shown.contains("Sites:       3: 2 Fresh, 1 Lost\n"), "{shown}");
+        assert!(shown.contains("Other hub:   us-1 (us): Unknown, never heard\n"), "{shown}");
         assert!(shown.contains("Condition:   SameKeyTwice: two\n"), "{shown}");
     }
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod finding;
+mod presence;
 mod table;
 
 use std::collections::BTreeSet;

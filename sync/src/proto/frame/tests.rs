@@ -54,6 +54,12 @@ fn frames() -> Vec<Frame> {
         Frame::Page { scopes: vec![(scope("sites/acme/s"), [4; 16])], last: true },
         Frame::Interest { added: vec![(scope("catalog/acme/pos"), [5; 16])], removed: vec![scope("fleet")] },
         Frame::Announce(vec![(scope("fleet"), vector())]),
+        Frame::Presence(vec![
+            Told { site: scope("sites/acme/store-1"), silent_ms: None },
+            Told { site: scope("sites/acme/store-2"), silent_ms: Some(0) },
+            Told { site: scope("sites/other/a"), silent_ms: Some(86_400_000) },
+        ]),
+        Frame::Uplink(true),
         Frame::Bye { code: 7, reason: "cut by operator".into() },
     ]
 }

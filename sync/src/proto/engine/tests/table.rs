@@ -117,7 +117,7 @@ impl Table {
         self.links.remove(&(a, ours));
         self.links.remove(&(b, theirs));
         for (node, session) in [(a, ours), (b, theirs)] {
-            self.input(node, Input::Closed { session, reason: reason.into() });
+            self.input(node, Input::Closed { session, reason: reason.into(), silent_ms: 0 });
         }
     }
 
@@ -145,7 +145,7 @@ impl Table {
                 Output::Close { session, reason, .. } => {
                     if let Some((peer, session)) = self.links.remove(&(node, session)) {
                         self.links.remove(&(peer, session));
-                        self.waiting.push_back((peer, Input::Closed { session, reason }));
+                        self.waiting.push_back((peer, Input::Closed { session, reason, silent_ms: 0 }));
                     }
                 }
                 Output::Condition(_) => {}
