@@ -27,6 +27,8 @@ pub(crate) use place::{Cable, Place};
 
 /// How long anything may take that has to happen in the end. Generous: it is only used up by what is broken.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+/// How long a connection lasts whose other end has gone without a word.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Pause between two looks at what cannot be waited for.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
@@ -81,25 +83,41 @@ impl Fleet {
     /// Adds an edge that joins with this token, and waits until it has heard from a hub that it is enrolled.
     pub(crate) fn edge_with(&mut self, site: &str, token: &Path) -> &mut Node {
         self.newcomer(site, token);
-        let own = format!("member/{site}.n1");
+        self.enrolled(site, site, "n1")
+    }
+
+    /// Adds another node of a site that has one, its peer; it is named `<site>.<node>`.
+    pub(crate) fn edge_beside(&mut self, hub: &str, site: &str, node: &str) -> &mut Node {
+        let token = self.token_of(hub, &["--role", "edge", "--site", site]);
+        let mut more = joining(Some(token));
+        more.extend(["--peer".to_owned(), self.node(site).quic.clone()]);
+        let name = format!("{site}.{node}");
+        self.start_edge(&name, node, more);
+        self.enrolled(&name, site, node)
+    }
+
+    /// Waits until an edge has heard from a hub that it is enrolled: before, nothing that it writes would
+    /// have effect.
+    fn enrolled(&mut self, name: &str, site: &str, node: &str) -> &mut Node {
+        let own = format!("member/{site}.{node}");
         let within = format!("{}s", DEADLINE.as_secs());
-        self.cli(site, &["wait", &own, "--for=create", "--timeout", &within]).ok();
-        self.node(site)
+        self.cli(name, &["wait", &own, "--for=create", "--timeout", &within]).ok();
+        self.node(name)
     }
 
     /// Adds an edge that joins with this token, and may not know yet that it is enrolled.
     pub(crate) fn newcomer(&mut self, site: &str, token: &Path) -> &mut Node {
-        self.start_edge(site, joining(Some(token.to_path_buf())))
+        self.start_edge(site, "n1", joining(Some(token.to_path_buf())))
     }
 
     /// Adds an edge whose data directory is there already.
     pub(crate) fn edge_again(&mut self, name: &str) -> &mut Node {
-        self.start_edge(name, vec![])
+        self.start_edge(name, "n1", vec![])
     }
 
-    fn start_edge(&mut self, name: &str, more: Vec<String>) -> &mut Node {
+    fn start_edge(&mut self, name: &str, node: &str, more: Vec<String>) -> &mut Node {
         let render = self.rendered(name).display().to_string();
-        let mut arguments: Vec<String> = ["edge", "--node", "n1", "--render"].map(str::to_owned).to_vec();
+        let mut arguments: Vec<String> = ["edge", "--node", node, "--render"].map(str::to_owned).to_vec();
         arguments.push(render);
         arguments.extend(more);
         self.start(name, arguments)
@@ -220,10 +238,21 @@ impl Fleet {
 
 /// Looks until something is so; fails with the reason when it is not in time.
 #[track_caller]
-pub(crate) fn until(reason: &str, mut is_so: impl FnMut() -> bool) {
-    let ends = now() + DEADLINE;
+pub(crate) fn until(reason: &str, is_so: impl FnMut() -> bool) {
+    until_within(DEADLINE, reason, is_so);
+}
+
+/// Looks until something is so that comes after a connection has timed out, which takes a minute.
+#[track_caller]
+pub(crate) fn until_timed_out(reason: &str, is_so: impl FnMut() -> bool) {
+    until_within(DEADLINE + IDLE_TIMEOUT, reason, is_so);
+}
+
+#[track_caller]
+fn until_within(within: Duration, reason: &str, mut is_so: impl FnMut() -> bool) {
+    let ends = now() + within;
     while !is_so() {
-        assert!(now() < ends, "in {} s not so: {reason}", DEADLINE.as_secs());
+        assert!(now() < ends, "in {} s not so: {reason}", within.as_secs());
         pause();
     }
 }
