@@ -87,15 +87,16 @@ fn transport(side: Side) -> TransportConfig {
     transport
 }
 
-/// For how long a connection that has ended had heard nothing from its peer, at least.
-pub fn silence(connection: &Connection) -> Duration {
-    match connection.close_reason() {
-        Some(ConnectionError::TimedOut) => IDLE_TIMEOUT,
-        _ => Duration::ZERO,
-    }
+/// How a session ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// Why.
+    pub reason: String,
+    /// For how long the peer had not been heard by then.
+    pub silent: Duration,
 }
 
-/// Runs a session until it ends, and says why it ended.
+/// Runs a session until it ends, and says how it ended.
 ///
 /// `deliver` is given the whole frames that have arrived and is awaited before more is read, so a busy
 /// node slows its peers down instead of queueing; it returns false to end the session.
@@ -104,7 +105,7 @@ pub async fn run<F, D>(
     side: Side,
     mut outgoing: mpsc::Receiver<Outgoing>,
     deliver: F,
-) -> String
+) -> Ended
 where
     F: FnMut(Vec<Vec<u8>>) -> D,
     D: Future<Output = bool>,
@@ -115,18 +116,30 @@ where
     };
     let (mut send, receive) = match opened {
         Ok(streams) => streams,
-        Err(error) => return format!("no stream: {error}"),
+        Err(error) => {
+            let silent = silence(connection);
+            return Ended { reason: format!("no stream: {error}"), silent };
+        }
     };
     let reason = tokio::select! {
         reason = write_frames(&mut send, &mut outgoing) => reason,
-        reason = read_frames(receive, deliver) => {
+        reason = read_frames(receive, deliver) => if connection.close_reason().is_some() { reason } else {
             // What the engine had to say last, such as why it refuses the peer, is already queued.
             let last = tokio::time::timeout(DRAIN, write_frames(&mut send, &mut outgoing));
             outgoing_ended(last.await.ok(), reason)
         }
     };
+    // Closing hides why the connection was lost.
+    let silent = silence(connection);
     connection.close(VarInt::from_u32(0), reason.as_bytes());
-    reason
+    Ended { reason, silent }
+}
+
+fn silence(connection: &Connection) -> Duration {
+    match connection.close_reason() {
+        Some(ConnectionError::TimedOut) => IDLE_TIMEOUT,
+        _ => Duration::ZERO,
+    }
 }
 
 fn outgoing_ended(last: Option<String>, reason: String) -> String {

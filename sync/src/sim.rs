@@ -102,6 +102,9 @@ fn idle_and_reconnect(world: &mut World) -> Result<u64, Broken> {
     checkers::convergence(world)?;
     checkers::status(world)?;
     checkers::presence(world)?;
+    if world.scenario.faults.copies == 0 {
+        checkers::uplinks(world)?;
+    }
     let before = checkers::work_so_far(world);
     world.run_until(world.now + IDLE_MS)?;
     checkers::idle_work(world, &before)?;

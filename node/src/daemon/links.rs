@@ -11,7 +11,7 @@ use std::time::Duration;
 use driftless_core::ids::Author;
 use driftless_core::name::Kind;
 use driftless_sync::proto::{PeerInfo, PeerKind, SessionId};
-use driftless_sync::quic::{self, OUTGOING_FRAMES_MAX, Side};
+use driftless_sync::quic::{self, Ended, OUTGOING_FRAMES_MAX, Side};
 use quinn::crypto::rustls::HandshakeData;
 use rustls_pki_types::CertificateDer;
 use serde_json::Value;
@@ -206,10 +206,10 @@ pub(super) async fn session(
         let taken = owner.write_async(move |node| node.frames(id, frames));
         async { taken.await.unwrap_or(false) }
     };
-    let reason = quic::run(connection, side, outgoing, deliver).await;
+    let Ended { reason, silent } = quic::run(connection, side, outgoing, deliver).await;
     tracing::info!(session = id.0, peer = name, reason, "session ended");
     let closed = reason.clone();
-    let silent_ms = u64::try_from(quic::silence(connection).as_millis()).unwrap_or(u64::MAX);
+    let silent_ms = u64::try_from(silent.as_millis()).unwrap_or(u64::MAX);
     // A node that stops has closed its sessions itself.
     let _ = runtime.owner.write_async(move |node| node.closed(id, closed, silent_ms)).await;
     reason

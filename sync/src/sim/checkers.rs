@@ -248,6 +248,24 @@ pub(crate) fn presence(world: &World) -> Result<(), Broken> {
     Ok(())
 }
 
+/// Of the nodes of a site that are all there, one has an uplink.
+pub(crate) fn uplinks(world: &World) -> Result<(), Broken> {
+    let mut holders: BTreeMap<Scope, BTreeSet<NodeId>> = BTreeMap::new();
+    for (id, node, running) in world.running() {
+        if let Some(site) = node.kind.own_scope() {
+            let holds = running.engine.sessions.values().any(|session| session.is_live() && session.is_hub());
+            holders.entry(site).or_default().extend(holds.then_some(id));
+        }
+    }
+    match holders.into_iter().find(|(_, holders)| holders.len() != 1) {
+        None => Ok(()),
+        Some((site, holders)) => {
+            let detail = format!("{site} has uplinks at nodes {holders:?}");
+            Err(Broken::new(world.elapsed_ms(), "uplinks", detail))
+        }
+    }
+}
+
 /// Frames and bytes of log that idle engines have spent since `before`; both have to be none.
 pub(crate) fn idle_work(world: &World, before: &BTreeMap<NodeId, (u64, u64)>) -> Result<(), Broken> {
     for (id, spent) in work_so_far(world) {

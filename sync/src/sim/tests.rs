@@ -4,7 +4,7 @@ use driftless_core::name::Kind;
 use driftless_core::testing;
 use serde_json::json;
 
-use super::node::Acknowledged;
+use super::node::{Acknowledged, NodeId};
 use super::*;
 use crate::proto::Input;
 
@@ -23,6 +23,7 @@ fn a_calm_fleet_converges() {
 fn hubs_receive_each_event_close_to_once() {
     for hubs in [4, 10] {
         let mut scenario = Scenario::calm(hubs, 2 * hubs);
+        scenario.busy_ms = 60_000;
         let calm = passes(&scenario, 1).totals;
         assert!(calm.hub_events > 1_000 && calm.received_per_event() <= 1.2, "{hubs} hubs: {calm:?}");
         let storm = Scenario::storm();
@@ -72,6 +73,28 @@ fn a_storm_contains_every_fault() {
 fn a_site_of_several_nodes_survives_a_storm_with_checkpoints() {
     let report = passes(&Scenario::several_nodes(), 1);
     assert!(report.totals.checkpoints > 10, "{report:?}");
+}
+
+#[test]
+fn nodes_of_a_site_come_to_rest_with_one_uplink() {
+    let mut scenario = Scenario::several_nodes();
+    scenario.faults.copies = 0;
+    for seed in 0..3 {
+        let report = passes(&scenario, seed);
+        let moved = report.totals.closes.get("the uplink has moved");
+        assert!(moved.is_some_and(|moved| *moved > 0), "{report:?}");
+    }
+    let mut world = World::new(&scenario, 3);
+    work_and_converge(&mut world).unwrap();
+    world.run_until(world.now + IDLE_MS).unwrap();
+    checkers::uplinks(&world).unwrap();
+    let holds = |node: &NodeId| {
+        let running = world.nodes[*node].running.as_ref().unwrap();
+        running.engine.sessions.values().any(|session| session.is_hub())
+    };
+    let holder = (world.scenario.hubs..world.nodes.len()).find(holds).unwrap();
+    world.crash(holder);
+    assert_eq!(checkers::uplinks(&world).unwrap_err().property, "uplinks");
 }
 
 #[test]

@@ -247,7 +247,25 @@ impl World {
                 Output::Condition(_) => self.totals.conditions += 1,
             }
         }
+        self.end_needless_uplink(node)?;
         self.settle_timers(node)
+    }
+
+    fn has_uplink_elsewhere(&self, node: NodeId) -> bool {
+        self.nodes[node].running.as_ref().is_some_and(|running| running.engine.uplink_elsewhere())
+    }
+
+    /// Does what an edge's shell does: one uplink for the nodes of a site that reach each other.
+    fn end_needless_uplink(&mut self, node: NodeId) -> Result<(), Broken> {
+        if !self.has_uplink_elsewhere(node) {
+            return Ok(());
+        }
+        let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
+        let uplinks = running.engine.sessions.iter().filter(|(_, session)| session.is_hub());
+        let uplinks: Vec<SessionId> = uplinks.map(|(id, _)| *id).collect();
+        let mut outputs = vec![];
+        uplinks.iter().for_each(|id| running.engine.end_moved(*id, &mut outputs));
+        if uplinks.is_empty() { Ok(()) } else { self.carry_out(node, outputs) }
     }
 
     fn settle_timers(&mut self, node: NodeId) -> Result<(), Broken> {
@@ -370,7 +388,8 @@ impl World {
         };
         let known = self.nodes[target].author();
         let connected = self.nodes[node].running.as_ref().is_some_and(|r| r.engine.is_connected(known));
-        if connected || !up || cut(&self.nodes[node], &self.nodes[target]) {
+        let needless = self.nodes[target].kind.is_hub() && self.has_uplink_elsewhere(node);
+        if connected || needless || !up || cut(&self.nodes[node], &self.nodes[target]) {
             self.dial_later(node, uplink);
             return Ok(());
         }

@@ -156,6 +156,7 @@ fn presence_is_bounded_and_forgets_who_was_heard_longest_ago() {
     for n in 0..20 {
         world.pass(1_000);
         world.nodes[edge].kind = kind_of(&format!("visitor-{n}"));
+        world.nodes[edge].engine.config.interest = edge_interest(&format!("visitor-{n}"));
         world.disconnect(us, edge, "gone");
         world.connect(edge, us);
     }
