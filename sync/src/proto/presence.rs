@@ -127,8 +127,15 @@ pub(crate) struct Telling {
     through: u64,
     /// When to tell more.
     pub(crate) at_ms: Option<u64>,
-    /// What the hub told before it restarted, and the last site of it that it was told again.
-    lost: Option<(Arc<BTreeMap<Scope, Lease>>, Option<Scope>)>,
+    lost: Option<Lost>,
+}
+
+/// What a hub told before it restarted, which it is told again.
+#[derive(Debug)]
+struct Lost {
+    sites: Arc<BTreeMap<Scope, Lease>>,
+    /// The last site that it was told.
+    told: Option<Scope>,
 }
 
 impl Presence {
@@ -212,12 +219,12 @@ impl Teller {
             page.extend(lease.map(|lease| Told { site: site.clone(), silent_ms: silent(lease) }));
         }
         telling.through = changes.next().map_or(self.next_change, |(next, _)| next - 1);
-        let Some((lost, last)) = &mut telling.lost else { return page };
-        let after = last.clone().map_or(Bound::Unbounded, Bound::Excluded);
+        let Some(lost) = &mut telling.lost else { return page };
+        let after = lost.told.clone().map_or(Bound::Unbounded, Bound::Excluded);
         let more = PAGE_SITES_MAX - page.len();
-        let rest: Vec<_> = lost.range((after, Bound::Unbounded)).take(more).collect();
+        let rest: Vec<_> = lost.sites.range((after, Bound::Unbounded)).take(more).collect();
         if let Some((site, _)) = rest.last() {
-            *last = Some((*site).clone());
+            lost.told = Some((*site).clone());
         }
         let ended = rest.len() < more;
         let rest = rest.into_iter().filter(|(site, _)| !self.known.own.contains_key(site));
@@ -257,7 +264,7 @@ impl Engine {
         if known.is_some_and(|known| known.boot != boot) {
             // Its sessions ended with its last run, and with it what it knew.
             disconnect(&mut sites, signed(now_ms));
-            session.telling.lost = Some((sites.clone(), None));
+            session.telling.lost = Some(Lost { sites: sites.clone(), told: None });
         }
         session.telling.at_ms = Some(now_ms);
         let present = HubPresence { name, region, lease: Lease::Connected, boot, sites };

@@ -19,6 +19,7 @@ fn a_calm_fleet_converges() {
     assert_eq!(report.totals.closes.len(), 0, "nobody ends a session without a reason: {report:?}");
 }
 
+/// In a storm as well: what comes twice there is what was fetched because a link had lost it.
 #[test]
 fn hubs_receive_each_event_close_to_once() {
     for hubs in [4, 10] {
@@ -30,11 +31,7 @@ fn hubs_receive_each_event_close_to_once() {
         scenario.faults = Faults { copies: 0, ..storm.faults };
         (scenario.busy_ms, scenario.settle_ms) = (storm.busy_ms, storm.settle_ms);
         let faulty = passes(&scenario, 1).totals;
-        println!(
-            "{hubs} hubs: received per event {:.3} without faults, {:.3} in a storm",
-            calm.received_per_event(),
-            faulty.received_per_event()
-        );
+        assert!(faulty.received_per_event() <= 1.2, "{hubs} hubs: {faulty:?}");
     }
 }
 

@@ -166,6 +166,7 @@ async fn metrics_are_numbers_of_this_node() {
     for line in [
         "driftless_log_position 1",
         "driftless_documents{kind=\"Profile\"} 1",
+        "driftless_sites{phase=\"Unknown\"} 0",
         "driftless_api_answers_total{class=\"2xx\"} 1",
         "driftless_api_answers_total{class=\"4xx\"} 1",
         "driftless_staleness_seconds 0",
