@@ -266,12 +266,12 @@ impl Record {
     }
 }
 
-const TYPE_GROUP: u8 = 1;
-const TYPE_GAP: u8 = 2;
-const ITEM_MISSING: u8 = 0;
-const ITEM_EVENT: u8 = 1;
+pub(crate) const TYPE_GROUP: u8 = 1;
+pub(crate) const TYPE_GAP: u8 = 2;
+pub(crate) const ITEM_MISSING: u8 = 0;
+pub(crate) const ITEM_EVENT: u8 = 1;
 /// How a dependency is written: an id in full, the event before the group, or an item of the group.
-const DEPENDENCY_ID: u64 = 0;
+pub(crate) const DEPENDENCY_ID: u64 = 0;
 const DEPENDENCY_PREVIOUS: u64 = 1;
 const DEPENDENCY_ITEM: u64 = 2;
 

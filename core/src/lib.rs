@@ -14,6 +14,7 @@ pub mod ids;
 pub mod log;
 pub mod name;
 pub mod owner;
+pub mod pack;
 pub mod replica;
 pub mod resolve;
 pub mod schema;

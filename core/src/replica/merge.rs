@@ -5,6 +5,7 @@
 //! asked for; what is wrong is refused and named. Nothing waits in a queue.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::Replica;
 use crate::checkpoint::Checkpoint;
@@ -14,6 +15,7 @@ use crate::group::{Gap, Group, Record};
 use crate::ids::{Author, EventId};
 use crate::log::Entry;
 use crate::name::{Document, Scope};
+use crate::pack::Unpacked;
 use crate::store::{Store, StoreError};
 use crate::vector::Head;
 use crate::wire::DecodeError;
@@ -122,15 +124,31 @@ impl<S: Store> Replica<S> {
     /// signature check per group that holds anything new, and for an event that is concurrent with
     /// others of its document, the execution of that document's history.
     pub fn merge(&mut self, records: &[impl AsRef<[u8]>]) -> Result<Merged, MergeError> {
+        let fleet = self.fleet;
+        self.merge_each(records.iter().map(|bytes| {
+            let bytes = bytes.as_ref();
+            Ok(Unpacked { bytes: bytes.into(), record: Record::decode(fleet, bytes)? })
+        }))
+    }
+
+    /// The same for records that came in a pack and are decoded.
+    pub fn merge_unpacked(&mut self, records: Vec<Unpacked>) -> Result<Merged, MergeError> {
+        self.merge_each(records.into_iter().map(Ok))
+    }
+
+    fn merge_each(
+        &mut self,
+        mut records: impl Iterator<Item = Result<Unpacked, ProtocolViolation>>,
+    ) -> Result<Merged, MergeError> {
         if self.poisoned {
             return Err(StoreError::Poisoned.into());
         }
         self.close_group();
         let (mut merged, mut known) = (Merged::default(), Known::new());
-        let outcome = records.iter().try_for_each(|bytes| -> Result<(), MergeError> {
-            let record = Record::decode(self.fleet, bytes.as_ref()).map_err(ProtocolViolation::from)?;
+        let outcome = records.try_for_each(|unpacked| -> Result<(), MergeError> {
+            let Unpacked { bytes, record } = unpacked?;
             match record {
-                Record::Group(group) => self.merge_group(group, bytes.as_ref(), &mut merged, &mut known),
+                Record::Group(group) => self.merge_group(group, &bytes, &mut merged, &mut known),
                 Record::Gap(gap) => {
                     let state = self.scopes.entry(gap.scope.clone()).or_default();
                     if !state.vector.covers(&gap.chain, gap.last.seq) {
@@ -147,7 +165,7 @@ impl<S: Store> Replica<S> {
     fn merge_group(
         &mut self,
         group: Group,
-        bytes: &[u8],
+        bytes: &Arc<[u8]>,
         merged: &mut Merged,
         known: &mut Known,
     ) -> Result<(), MergeError> {
@@ -173,7 +191,7 @@ impl<S: Store> Replica<S> {
         let Some(last) = self.check_events(&group, held, merged, known)? else { return Ok(()) };
         self.take_covered_gaps(&group, held);
         let stored = match held < group.first_seq() {
-            true => bytes.into(),
+            true => Arc::clone(bytes),
             false => group.retain(|event| event.header().author_seq > held).encode().into(),
         };
         let places = group.last_seq() - group.first_seq() + 1;
