@@ -28,10 +28,31 @@
 //! Beside events, hubs tell each other which sites they have sessions with, see [`presence`]; nodes of one
 //! site tell each other whether they have one with a hub.
 //!
+//! # Flow
+//! Scopes go in the order fleet, profiles, sites, catalog, whatever was committed first. Frames of a
+//! session stay in order, so an urgent change waits for what was handed to the transport before: that is
+//! kept to what the link carries in about a second, and where a rate is capped, to that. Events travel
+//! as packs; while a peer is being filled, frames build on each other, so that an empty replica gets the
+//! whole of a scope for little more than its compressed documents, in frames as small as its link needs.
+//! There is no other way to send much: what was acknowledged is in the peer's vector, and the next
+//! session goes on from there.
+//!
 //! # Limits
-//! Frames of at most 1 MiB, 256 KiB and 128 frames in flight to a peer, 64 vectors asked for at a time;
-//! see [`Limits`]. What a peer does wrong is a [`Violation`]: it ends that session, and the reason is
-//! kept for [`Engine::peers`].
+//! What a peer can make a node hold is bounded, by [`Limits`] unless another name is given:
+//!
+//! | of a session | at most |
+//! | --- | --- |
+//! | events under way | `window_bytes` and one frame, `window_frames`; of each, the places of its records |
+//! | frames to write | [`crate::quic::OUTGOING_FRAMES_MAX`]; events among them are under way |
+//! | one frame that arrives, and its records | [`frame::FRAME_BYTES_MAX`], [`codec::EVENTS_BYTES_MAX`] |
+//! | what frames build on, each way | [`codec::PREFIX_BYTES_MAX`], only while there is more to send |
+//! | scopes, each with vector and cursor | [`interest::INTEREST_SCOPES_MAX`]; a hub's are those of the fleet |
+//! | frames that could not be used whole | [`frame::INCOMPLETE_MAX`], until the next commit |
+//! | searches of the log | `restarts_per_minute` |
+//!
+//! One call reads at most `work_bytes_max` of the log, in turns among the peers that have room; one that
+//! is slow, stuck or hostile has none, and changes neither turn nor frames of the others. What a peer
+//! does wrong is a [`Violation`]: it ends that session, and the reason is kept for [`Engine::peers`].
 //!
 //! # Example
 //! A store connects to a hub and gets the profile that it lacks:
@@ -98,6 +119,7 @@
 pub mod codec;
 pub mod engine;
 mod find;
+mod flow;
 pub mod frame;
 mod greeting;
 pub mod interest;

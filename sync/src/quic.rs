@@ -2,7 +2,9 @@
 //!
 //! A session is one long-lived bidirectional stream on one connection. Frames are cut from the stream
 //! and delivered in order, as many as have arrived at a time; what the engine wants sent comes through
-//! a bounded queue and leaves in as few writes as possible. When either direction ends, so does the
+//! a bounded queue and leaves in as few writes as possible. The engine counts events as under way until
+//! the peer has acknowledged them, so queue, send buffer and network together never hold more of them
+//! than its window, however large each of them could be. When either direction ends, so does the
 //! session. Certificates and addresses are the node's business: see its identity.
 
 use std::future::Future;

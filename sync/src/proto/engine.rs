@@ -60,6 +60,13 @@ pub struct Limits {
     pub sessions_max: usize,
     /// Most bytes of events on their way to one peer without an acknowledgement, give or take a frame.
     pub window_bytes: usize,
+    /// The same at the beginning of a session, before anything is known of the link.
+    pub window_bytes_first: usize,
+    /// The same on the slowest of links.
+    pub window_bytes_min: usize,
+    /// Most bytes of frames a second to one peer, on average; `None` for what the link carries. Events
+    /// wait for it, everything else counts and does not wait.
+    pub rate_bytes_per_second: Option<u64>,
     /// Most frames of events on their way to one peer without an acknowledgement.
     pub window_frames: usize,
     /// About as many bytes of log are read for one frame.
@@ -91,6 +98,9 @@ impl Default for Limits {
         Self {
             sessions_max: 12_000,
             window_bytes: 256 << 10,
+            window_bytes_first: 8 << 10,
+            window_bytes_min: 4 << 10,
+            rate_bytes_per_second: None,
             window_frames: 128,
             chunk_bytes: 64 << 10,
             work_bytes_max: 4 << 20,
@@ -213,6 +223,8 @@ pub struct Engine {
     /// Sessions with something to send and room for it; whose turn was last.
     pub(crate) ready: BTreeSet<SessionId>,
     pub(crate) turn: SessionId,
+    /// Sessions that have used up their rate, by when they may go on.
+    pub(crate) paced: BTreeSet<(u64, SessionId)>,
     pub(crate) codec: Codec,
     /// Of everything that is held, once another replica of everything was met.
     pub(crate) summary: Option<Summary>,
@@ -243,6 +255,7 @@ impl Engine {
             uncommitted: BTreeSet::new(),
             ready: BTreeSet::new(),
             turn: SessionId(0),
+            paced: BTreeSet::new(),
             codec: Codec::default(),
             summary: None,
             sweep_at_ms: 0,
@@ -307,7 +320,8 @@ impl Engine {
             due.chain(session.fetch.values().copied())
         });
         let sweep = (!self.sessions.is_empty()).then_some(self.sweep_at_ms);
-        greetings.chain(hubs).chain(self.cuts.values().copied().flatten()).chain(sweep).min()
+        let paced = self.paced.first().map(|(at, _)| *at);
+        greetings.chain(hubs).chain(paced).chain(self.cuts.values().copied().flatten()).chain(sweep).min()
     }
 
     /// Ends all sessions because the node stops.
@@ -332,8 +346,7 @@ impl Engine {
             self.sweep_at_ms = self.now_ms + SWEEP_MS;
         }
         let dialled = peer.dialled;
-        let deadline_ms = self.now_ms + self.config.limits.greeting_ms;
-        let session = Session::new(peer, self.now_ms, deadline_ms, self.config.limits.restarts_per_minute);
+        let session = Session::new(peer, self.now_ms, &self.config.limits);
         let replaced = self.sessions.insert(id, session);
         assert!(replaced.is_none(), "the shell never uses a session's number twice");
         self.greeting.insert(id);
@@ -353,7 +366,7 @@ impl Engine {
     ) -> Result<(), Fault> {
         let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
         session.bytes_received += bytes.len() as u64;
-        let (number, frame) = frame::decode(bytes, &mut self.codec).map_err(Violation::Malformed)?;
+        let (number, frame) = frame::decode(bytes).map_err(Violation::Malformed)?;
         if number != session.next_received {
             return Err(Violation::Order { expected: session.next_received, found: number }.into());
         }
@@ -377,9 +390,10 @@ impl Engine {
                 }
                 Ok(())
             }
-            Frame::Events { records } => self.events(id, number, records, replica),
+            Frame::Events { body } => self.events(id, number, &body, replica),
             Frame::Ack { through, incomplete } => {
-                session.acknowledge(through, &incomplete, &self.own)?;
+                let flow = (&self.config.limits, self.now_ms);
+                session.acknowledge(through, &incomplete, &self.own, flow)?;
                 session.last_acked_ms = Some(self.now_ms);
                 self.ready.insert(id);
                 Ok(())
@@ -413,6 +427,7 @@ impl Engine {
         if now_ms >= self.sweep_at_ms {
             self.sweep(out);
         }
+        self.resume_paced();
         self.announce_due(out);
         self.fetch_due(out);
         self.tell_presence(out);
@@ -432,7 +447,6 @@ impl Engine {
             }
         }
         stalled.into_iter().for_each(|id| self.end(id, Reason::Stalled { ms }, out));
-        self.codec.rest();
     }
 
     /// Ends a session for cause, or passes a failing disk on.
@@ -478,6 +492,7 @@ impl Engine {
             self.unsubscribe(id, scope);
         }
         let heard_ms = self.presence_ends(&session, silent_ms);
+        session.flow.paced_until_ms.map(|at| self.paced.remove(&(at, id)));
         self.remember(session, reason, heard_ms);
         true
     }
@@ -497,6 +512,7 @@ impl Engine {
         let bytes = frame::encode(session.next_sent, frame);
         session.next_sent += 1;
         session.bytes_sent += bytes.len() as u64;
+        session.flow.spend(bytes.len());
         out.push(Output::Send { session: id, bytes, class });
     }
 

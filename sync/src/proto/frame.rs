@@ -11,14 +11,12 @@
 
 mod cells;
 
-use std::sync::Arc;
-
 use driftless_core::ids::{Boot, FleetId};
 use driftless_core::name::Scope;
 use driftless_core::vector::Vector;
 use driftless_core::wire::{DecodeError, Reader, Writer};
 
-use super::codec::{Codec, EventsBody};
+use super::codec::EventsBody;
 use super::interest::{INTEREST_SCOPES_MAX, Interest};
 use super::riblt::Cell;
 use super::presence::{self, Told};
@@ -59,10 +57,10 @@ pub enum Frame {
         /// The scope.
         scope: Scope,
     },
-    /// Records of the log, each as it was signed.
+    /// Records of the log, in the sender's order.
     Events {
-        /// The encoded records, in the order of the sender's log.
-        records: Vec<Arc<[u8]>>,
+        /// The encoded records: see [`super::codec`]. To read them takes what came before.
+        body: Vec<u8>,
     },
     /// Everything in the event frames up to a number is durable.
     Ack {
@@ -300,32 +298,32 @@ pub(crate) fn encode(number: u64, frame: &Frame) -> Vec<u8> {
         }
         Frame::Unknown { code } => *code,
     };
-    envelope(number, code, &body.bytes)
+    envelope(number, code, &[&body.bytes])
 }
 
-/// Encodes a frame of events whose body was made before, for this session or for another.
-pub(crate) fn encode_events(number: u64, body: &EventsBody) -> Vec<u8> {
-    envelope(number, TYPE_EVENTS, &body.bytes)
+/// Encodes a frame of events whose body was made before, for this session or for another; `keep` says
+/// that the next may build on it.
+pub(crate) fn encode_events(number: u64, body: &EventsBody, keep: bool) -> Vec<u8> {
+    envelope(number, TYPE_EVENTS, &[&[body.flags(keep)], &body.bytes[1..]])
 }
 
-fn envelope(number: u64, code: u8, body: &[u8]) -> Vec<u8> {
-    let mut inner = Writer { bytes: Vec::with_capacity(body.len() + 16) };
+fn envelope(number: u64, code: u8, body: &[&[u8]]) -> Vec<u8> {
+    let mut inner = Writer::default();
     inner.byte(code);
     inner.varint(number);
-    let head = inner.bytes.len();
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&inner.bytes).update(body);
-    let check = hasher.finalize();
-    let mut frame = Writer { bytes: Vec::with_capacity(head + body.len() + 8) };
-    frame.varint((head + body.len() + CHECK_BYTES) as u64);
+    let length = inner.bytes.len() + body.iter().map(|part| part.len()).sum::<usize>() + CHECK_BYTES;
+    let mut frame = Writer { bytes: Vec::with_capacity(length + 4) };
+    frame.varint(length as u64);
+    let start = frame.bytes.len();
     frame.fixed(&inner.bytes);
-    frame.fixed(body);
+    body.iter().for_each(|part| frame.fixed(part));
+    let check = blake3::hash(&frame.bytes[start..]);
     frame.fixed(&check.as_bytes()[..CHECK_BYTES]);
     frame.bytes
 }
 
 /// Reads exactly one frame with its prefix, and its number.
-pub(crate) fn decode(bytes: &[u8], codec: &mut Codec) -> Result<(u64, Frame), DecodeError> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<(u64, Frame), DecodeError> {
     let mut reader = Reader::new(bytes);
     let length = reader.varint("frame length")?;
     if length as usize > FRAME_BYTES_MAX || length as usize != reader.remaining() {
@@ -340,7 +338,7 @@ pub(crate) fn decode(bytes: &[u8], codec: &mut Codec) -> Result<(u64, Frame), De
     let mut reader = Reader::new(inner);
     let code = reader.byte("frame type")?;
     let number = reader.varint("frame number")?;
-    let frame = decode_body(code, &mut reader, codec)?;
+    let frame = decode_body(code, &mut reader)?;
     let open_ended = matches!(frame, Frame::Hello(_) | Frame::Unknown { .. });
     if !open_ended {
         reader.end("frame: trailing bytes")?;
@@ -348,7 +346,7 @@ pub(crate) fn decode(bytes: &[u8], codec: &mut Codec) -> Result<(u64, Frame), De
     Ok((number, frame))
 }
 
-fn decode_body(code: u8, reader: &mut Reader<'_>, codec: &mut Codec) -> Result<Frame, DecodeError> {
+fn decode_body(code: u8, reader: &mut Reader<'_>) -> Result<Frame, DecodeError> {
     Ok(match code {
         TYPE_HELLO => Frame::Hello(decode_hello(reader)?),
         TYPE_VECTOR => {
@@ -362,7 +360,10 @@ fn decode_body(code: u8, reader: &mut Reader<'_>, codec: &mut Codec) -> Result<F
             Frame::Vector { scope, vector: Vector::decode(reader)?, ask }
         }
         TYPE_RESTARTED => Frame::Restarted { scope: decode_scope(reader)? },
-        TYPE_EVENTS => Frame::Events { records: codec.decode(reader)? },
+        TYPE_EVENTS => {
+            let body = reader.take(reader.remaining(), "events")?;
+            Frame::Events { body: body.to_vec() }
+        }
         TYPE_ACK => {
             let through = reader.varint("ack")?;
             let count = reader.count(INCOMPLETE_MAX, "ack incomplete")?;

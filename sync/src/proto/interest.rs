@@ -126,8 +126,8 @@ impl Interest {
     }
 }
 
-/// The urgency of bytes, most urgent first. Frames of one session stay in order whatever their class;
-/// a shell that caps the rate of a link serves sessions with urgent frames first.
+/// The urgency of bytes, most urgent first. Frames of one session stay in order whatever their class:
+/// what is urgent is sent first, from the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
     /// Greetings, vectors, acknowledgements.

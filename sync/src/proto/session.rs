@@ -12,6 +12,8 @@ use driftless_core::vector::{Head, Vector};
 
 use super::find::Finding;
 use super::frame::ScopeTag;
+use super::engine::Limits;
+use super::flow::Flow;
 use super::interest::{Interest, PeerInfo};
 use super::presence::Telling;
 use super::reason::Violation;
@@ -69,6 +71,7 @@ pub(crate) type Places = Arc<[(ChainId, u64)]>;
 pub(crate) struct InFlight {
     pub(crate) number: u64,
     pub(crate) bytes: usize,
+    pub(crate) sent_ms: u64,
     /// The last place of each record.
     pub(crate) heads: Vec<(Scope, Places)>,
 }
@@ -115,6 +118,7 @@ pub(crate) struct Session {
     pub(crate) pending: BTreeMap<Scope, Cursor>,
     pub(crate) in_flight: VecDeque<InFlight>,
     pub(crate) in_flight_bytes: usize,
+    pub(crate) flow: Flow,
     /// Number of the last frame of events that was taken and not acknowledged.
     pub(crate) unacknowledged: Option<u64>,
     pub(crate) incomplete: Vec<u64>,
@@ -137,7 +141,8 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(peer: PeerInfo, now_ms: u64, deadline_ms: u64, restarts: u32) -> Self {
+    pub(crate) fn new(peer: PeerInfo, now_ms: u64, limits: &Limits) -> Self {
+        let deadline_ms = now_ms + limits.greeting_ms;
         Self {
             peer,
             phase: Phase::Greeting { deadline_ms, listed: None },
@@ -158,11 +163,12 @@ impl Session {
             pending: BTreeMap::new(),
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
+            flow: Flow::new(limits, now_ms),
             unacknowledged: None,
             incomplete: Vec::new(),
             wanted: BTreeSet::new(),
             restarts: BTreeMap::new(),
-            restarts_left: restarts,
+            restarts_left: limits.restarts_per_minute,
             announce: BTreeSet::new(),
             shown: BTreeMap::new(),
             announce_at_ms: None,
@@ -296,10 +302,14 @@ impl Session {
         through: u64,
         incomplete: &[u64],
         own: &BTreeMap<Scope, Arc<Vector>>,
+        (limits, now_ms): (&Limits, u64),
     ) -> Result<(), Violation> {
         if through >= self.next_sent {
             return Err(Violation::Ack(through));
         }
+        let before = self.in_flight_bytes;
+        let last = self.in_flight.iter().take_while(|frame| frame.number <= through).last();
+        let last = last.map(|frame| (frame.number, now_ms.saturating_sub(frame.sent_ms)));
         while self.in_flight.front().is_some_and(|frame| frame.number <= through) {
             let Some(frame) = self.in_flight.pop_front() else { break };
             self.in_flight_bytes -= frame.bytes;
@@ -316,6 +326,11 @@ impl Session {
                 }
                 known.share(own.get(&scope));
             }
+        }
+        if let Some((number, flight_ms)) = last {
+            let (bytes, limited) =
+                (before - self.in_flight_bytes, before >= self.flow.window_bytes(limits) / 2);
+            self.flow.acknowledged((number, self.next_sent), flight_ms, bytes, limited, limits);
         }
         Ok(())
     }

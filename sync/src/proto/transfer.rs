@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use driftless_core::event::ChainId;
 use driftless_core::group::Record;
-use driftless_core::ids::FleetId;
 use driftless_core::log::{Entry, LogRead};
 use driftless_core::name::Scope;
+use driftless_core::pack::Pack;
 use driftless_core::replica::{MergeError, Replica, Want};
 use driftless_core::store::{Store, StoreError};
 use driftless_core::vector::Vector;
 
-use super::codec::{Codec, EVENTS_BYTES_MAX, EventsBody};
+use super::codec::{self, Codec, EVENTS_BYTES_MAX, EventsBody, Prefix};
 use super::engine::{Engine, Fault, Output};
 use super::frame::{self, Ask, FRAME_SCOPES_MAX, Frame, INCOMPLETE_MAX};
 use super::interest::Class;
@@ -38,12 +38,14 @@ impl Engine {
         &mut self,
         id: SessionId,
         number: u64,
-        records: Vec<Arc<[u8]>>,
+        body: &[u8],
         replica: &mut Replica<S>,
     ) -> Result<(), Fault> {
+        let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
+        let records = codec::decode(replica.fleet(), body, &mut session.flow.received)?;
         let (mut taken, mut places) = (Vec::with_capacity(records.len()), Vec::with_capacity(records.len()));
         for record in records {
-            let place = Place::of(replica.fleet(), &record)?;
+            let place = Place::of(&record.record);
             if !self.shares(id, &place.scope) {
                 self.outside(id, &place.scope)?;
                 continue;
@@ -51,7 +53,7 @@ impl Engine {
             taken.push(record);
             places.push(place);
         }
-        let merged = match replica.merge(&taken) {
+        let merged = match replica.merge_unpacked(taken) {
             Ok(merged) => merged,
             Err(MergeError::Violation(violation)) => {
                 return Err(Violation::Events(violation.to_string()).into());
@@ -223,16 +225,22 @@ impl Engine {
     ) -> Result<Option<usize>, StoreError> {
         let limits = self.config.limits;
         let Some(session) = self.sessions.get_mut(&id) else { return Ok(None) };
-        let full =
-            session.in_flight_bytes >= limits.window_bytes || session.in_flight.len() >= limits.window_frames;
-        if full || session.pending.is_empty() {
+        let full = session.in_flight_bytes >= session.flow.window_bytes(&limits)
+            || session.in_flight.len() >= limits.window_frames;
+        if full || session.pending.is_empty() || session.flow.paced_until_ms.is_some() {
             return Ok(None);
         }
+        if let Some(at_ms) = session.flow.wait_until_ms(&limits, self.now_ms) {
+            session.flow.paced_until_ms = Some(at_ms);
+            self.paced.insert((at_ms, id));
+            return Ok(None);
+        }
+        let chunk_bytes = session.flow.chunk_bytes(&limits);
         let (mut parts, mut bytes, mut cost) = (vec![], 0, 0);
-        while bytes < limits.chunk_bytes && cost < limits.work_bytes_max && parts.len() < FRAME_PARTS_MAX {
+        while bytes < chunk_bytes && cost < limits.work_bytes_max && parts.len() < FRAME_PARTS_MAX {
             let Some((scope, cursor)) = session.pending.first_key_value() else { break };
             let (scope, cursor) = (scope.clone(), *cursor);
-            let read = reads.read(&scope, cursor.after, limits.chunk_bytes, replica, &mut self.counters)?;
+            let read = reads.read(&scope, cursor.after, chunk_bytes, replica, &mut self.counters)?;
             if bytes + read.bytes > EVENTS_BYTES_MAX / 2 && !parts.is_empty() {
                 break;
             }
@@ -252,7 +260,8 @@ impl Engine {
             }
         }
         if !parts.is_empty() {
-            let body = reads.body(&parts, &mut self.codec);
+            let body = reads.body(&parts, &session.flow.sent, &mut self.codec);
+            session.flow.compressed(bytes, body.bytes.len());
             self.send_parts(id, parts, &body, out);
         }
         Ok(Some(cost))
@@ -262,7 +271,10 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let Some(class) = parts.first().map(|part| Class::from(&part.scope)) else { return };
         let number = session.next_sent;
-        let bytes = frame::encode_events(number, body);
+        // As long as there is more to send, the next frame builds on this one.
+        let keep = !session.pending.is_empty();
+        session.flow.sent = if keep { body.next.clone() } else { Prefix::default() };
+        let bytes = frame::encode_events(number, body, keep);
         let mut heads = Vec::with_capacity(parts.len());
         for part in parts {
             let places: Places = part.entries.iter().map(|entry| (entry.chain, entry.last_seq)).collect();
@@ -275,12 +287,26 @@ impl Engine {
         if session.in_flight.is_empty() {
             session.owed_since_ms = self.now_ms;
         }
-        session.in_flight.push_back(InFlight { number, bytes: bytes.len(), heads });
+        session.in_flight.push_back(InFlight { number, bytes: bytes.len(), sent_ms: self.now_ms, heads });
         session.in_flight_bytes += bytes.len();
         session.next_sent += 1;
         session.bytes_sent += bytes.len() as u64;
+        session.flow.spend(bytes.len());
         self.counters.frames_sent += 1;
         out.push(Output::Send { session: id, bytes, class });
+    }
+
+    /// Gives those their turn again whose rate allows it.
+    pub(crate) fn resume_paced(&mut self) {
+        while let Some((at_ms, id)) = self.paced.first().copied()
+            && at_ms <= self.now_ms
+        {
+            self.paced.pop_first();
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.flow.paced_until_ms = None;
+                self.ready.insert(id);
+            }
+        }
     }
 
     /// Forgets what came by way of hubs once no cursor of a hub can meet it any more.
@@ -404,9 +430,8 @@ struct Place {
 }
 
 impl Place {
-    fn of(fleet: FleetId, record: &[u8]) -> Result<Self, Fault> {
-        let record = Record::decode(fleet, record)?;
-        Ok(Self { scope: record.scope().clone(), chain: record.chain(), last_seq: record.last().seq })
+    fn of(record: &Record) -> Self {
+        Self { scope: record.scope().clone(), chain: record.chain(), last_seq: record.last().seq }
     }
 }
 
@@ -423,9 +448,14 @@ struct Part {
 /// compression and the bytes.
 #[derive(Default)]
 struct Reads {
-    logs: BTreeMap<(Scope, u64), SharedRead>,
-    bodies: BTreeMap<Vec<(Scope, u64)>, EventsBody>,
+    /// By scope, place, and how much is read.
+    logs: BTreeMap<(Scope, u64, usize), SharedRead>,
+    /// By what the body builds on and what it carries.
+    bodies: BTreeMap<(u64, Vec<Stretch>), EventsBody>,
 }
+
+/// Of one scope, where entries begin and how many they are.
+type Stretch = (Scope, u64, usize);
 
 struct SharedRead {
     log: LogRead,
@@ -441,7 +471,7 @@ impl Reads {
         replica: &Replica<S>,
         counters: &mut Counters,
     ) -> Result<&SharedRead, StoreError> {
-        let key = (scope.clone(), after);
+        let key = (scope.clone(), after, bytes_max);
         if !self.logs.contains_key(&key) {
             let log = replica.log(scope, after, bytes_max)?;
             let bytes = log.entries.iter().map(|entry| entry.bytes.len()).sum();
@@ -451,13 +481,14 @@ impl Reads {
         Ok(self.logs.get(&key).expect("inserted above if it was not there"))
     }
 
-    fn body(&mut self, parts: &[Part], codec: &mut Codec) -> EventsBody {
-        let mut encode =
-            || codec.encode(parts.iter().flat_map(|part| &part.entries).map(|entry| &*entry.bytes));
+    fn body(&mut self, parts: &[Part], prefix: &Prefix, codec: &mut Codec) -> EventsBody {
+        let entries = parts.iter().flat_map(|part| part.entries.iter().map(|entry| (&part.scope, entry)));
+        let mut encode = || codec.encode(&Pack::of(entries.clone()), prefix);
         if parts.iter().any(|part| !part.whole) {
             return encode();
         }
-        let key = parts.iter().map(|part| (part.scope.clone(), part.after)).collect();
+        let place = |part: &Part| (part.scope.clone(), part.after, part.entries.len());
+        let key = (prefix.serial, parts.iter().map(place).collect());
         self.bodies.entry(key).or_insert_with(encode).clone()
     }
 }

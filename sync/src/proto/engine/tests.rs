@@ -3,11 +3,16 @@
 
 mod finding;
 mod presence;
+mod bulk;
+mod corpus;
+mod fairness;
+mod star;
 mod table;
 
 use std::collections::BTreeSet;
 
 use driftless_core::name::Kind;
+use driftless_core::pack::Pack;
 use driftless_core::testing::{self, put};
 use proptest::prelude::*;
 use serde_json::json;
@@ -17,6 +22,7 @@ use self::table::{
 };
 use super::*;
 use crate::proto::riblt::Cell;
+use crate::proto::codec::Prefix;
 use crate::proto::{Delivery, PeerState};
 
 #[test]
@@ -103,11 +109,12 @@ fn a_site_cannot_push_into_another_sites_state() {
     world.connect(victim, hub);
     world.connect(thief, hub);
     world.write(victim, Kind::Machine, "store-2.m1", 3);
-    let record = world.records(victim, "sites/acme/store-2").pop().unwrap();
+    let scope = "sites/acme/store-2".parse().unwrap();
+    let entry = world.nodes[victim].replica.log(&scope, 0, 1 << 20).unwrap().entries.pop().unwrap();
     let session = world.session(hub, thief);
-    let body = Codec::default().encode([&*record].into_iter());
+    let body = Codec::default().encode(&Pack::of([(&scope, &entry)].into_iter()), &Prefix::default());
     let number = world.nodes[hub].engine.sessions[&session].next_received;
-    let bytes = frame::encode_events(number, &body);
+    let bytes = frame::encode_events(number, &body, false);
     world.input(hub, Input::Frame { session, bytes });
     assert!(world.reason(hub, thief).contains("sites/acme/store-2 is outside this session"));
 }

@@ -56,7 +56,7 @@ pub(super) fn edge_interest(site: &str) -> Interest {
 }
 
 pub(super) fn is_events(frame: &[u8]) -> bool {
-    let decoded = frame::decode(frame, &mut Codec::default());
+    let decoded = frame::decode(frame);
     matches!(decoded, Ok((_, Frame::Events { .. })))
 }
 
@@ -289,11 +289,6 @@ impl Table {
         let key = PeerId(testing::author(self.nodes[peer].key));
         let all = self.nodes[node].engine.delivery(scope, &chain, seq);
         all.into_iter().find(|(id, _)| *id == key).unwrap().1
-    }
-
-    pub(super) fn records(&self, node: usize, scope: &str) -> Vec<Arc<[u8]>> {
-        let read = self.nodes[node].replica.log(&scope.parse().unwrap(), 0, 1 << 20).unwrap();
-        read.entries.into_iter().map(|entry| entry.bytes).collect()
     }
 
     /// Digests at `node` of the scopes that `like` wants.
