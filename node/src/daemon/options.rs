@@ -1,6 +1,7 @@
 //! What the two daemons are told at their start.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub struct HubOptions {
     pub api: SocketAddr,
     /// A join token, at the first start; without one the hub creates a fleet.
     pub join: Option<String>,
+    /// Most bytes a second that are sent to one peer, on average; what the link carries unless given.
+    pub rate_limit: Option<NonZeroU64>,
     /// Stop when standard input ends, as children of the demo do.
     pub exit_with_stdin: bool,
 }
@@ -41,6 +44,7 @@ impl HubOptions {
             advertise: vec![],
             api: SocketAddr::from((Ipv4Addr::LOCALHOST, API_PORT)),
             join: None,
+            rate_limit: None,
             exit_with_stdin: false,
         }
     }
@@ -75,6 +79,8 @@ pub struct EdgeOptions {
     pub inventory_command: Option<String>,
     /// How often to run it.
     pub inventory_every: Duration,
+    /// Most bytes a second that are sent to one peer, on average; what the link carries unless given.
+    pub rate_limit: Option<NonZeroU64>,
     /// Stop when standard input ends, as children of the demo do.
     pub exit_with_stdin: bool,
 }
@@ -96,6 +102,7 @@ impl EdgeOptions {
             on_change_timeout: Duration::from_secs(60),
             inventory_command: None,
             inventory_every: Duration::from_secs(60),
+            rate_limit: None,
             exit_with_stdin: false,
         }
     }

@@ -1,6 +1,7 @@
 //! Bringing a node up, and taking it down.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
@@ -167,7 +168,8 @@ pub async fn start_hub(options: HubOptions) -> Result<Daemon, DaemonError> {
         return Err(DaemonError::OtherRole { dir: options.data_dir, found: "edge" });
     };
     let kind = PeerKind::Hub { name: name.clone(), region };
-    let start = Start { identity, kind, interest: Interest::All, advertised, site: None, active: None };
+    let (interest, rate_limit) = (Interest::All, options.rate_limit);
+    let start = Start { identity, kind, interest, rate_limit, advertised, site: None, active: None };
     let daemon = start.run(store, socket, options.api, &options.data_dir).await?;
     let mut daemon = daemon;
     let runtime = daemon.runtime.clone();
@@ -196,6 +198,7 @@ pub async fn start_edge(options: EdgeOptions) -> Result<Daemon, DaemonError> {
         identity,
         kind,
         interest: Interest::Scopes(scopes.into()),
+        rate_limit: options.rate_limit,
         advertised: vec![],
         site: Some((namespace, site)),
         active: Some(active),
@@ -252,6 +255,7 @@ struct Start {
     identity: NodeIdentity,
     kind: PeerKind,
     interest: Interest,
+    rate_limit: Option<NonZeroU64>,
     advertised: Vec<String>,
     site: Option<(String, String)>,
     active: Option<Active>,
@@ -272,7 +276,8 @@ impl Start {
             Some(authority) => Some((signing_key(authority), random_boot()?)),
             None => None,
         };
-        let engine = EngineConfig::new(local, self.interest);
+        let mut engine = EngineConfig::new(local, self.interest);
+        engine.limits.rate_bytes_per_second = self.rate_limit.map(NonZeroU64::get);
         let (handle, owner) = Handle::spawn("driftless-owner", move || -> Result<Node, OpenError> {
             let mut replica = Replica::open(Box::new(store) as Box<dyn Store>, config)?;
             replica.set_partial(matches!(engine.interest, Interest::Scopes(_)));

@@ -1,6 +1,7 @@
 //! `edge`: runs an edge.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -82,6 +83,7 @@ struct File {
     on_change_timeout: Option<String>,
     inventory_command: Option<String>,
     inventory_every: Option<String>,
+    rate_limit: Option<NonZeroU64>,
 }
 
 impl Edge {
@@ -109,6 +111,7 @@ impl Edge {
             on_change_timeout: settings::duration("on-change-timeout", timeout, usual.on_change_timeout)?,
             inventory_command: self.inventory_command.or(file.inventory_command),
             inventory_every: settings::duration("inventory-every", every, usual.inventory_every)?,
+            rate_limit: self.daemon.rate_limit.or(file.rate_limit),
             exit_with_stdin: self.daemon.exit_with_stdin,
             data_dir: usual.data_dir,
         })
@@ -124,13 +127,14 @@ mod tests {
 
     #[test]
     fn an_edge_is_told_everything_by_flags() {
-        let line = "driftless edge --data-dir /d --hub a:1,b:2 --hub c:3 --render out --inventory-every 5m --exit-with-stdin";
+        let line = "driftless edge --data-dir /d --hub a:1,b:2 --hub c:3 --render out --inventory-every 5m --rate-limit 6250 --exit-with-stdin";
         let cli = Cli::try_parse_from(line.split(' ')).unwrap();
         let Command::Edge(edge) = cli.command else { panic!() };
         let options = edge.options(&cli.global).unwrap();
         assert_eq!(options.hubs, ["a:1", "b:2", "c:3"]);
         assert!(options.render.unwrap().is_absolute());
         assert_eq!(options.inventory_every.as_secs(), 300);
+        assert_eq!(options.rate_limit.unwrap().get(), 6_250);
         assert!(options.exit_with_stdin);
     }
 }

@@ -1,6 +1,7 @@
 //! `hub`: runs a hub.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -57,6 +58,7 @@ struct File {
     advertise: Option<Vec<String>>,
     api: Option<SocketAddr>,
     join: Option<String>,
+    rate_limit: Option<NonZeroU64>,
 }
 
 impl Hub {
@@ -76,6 +78,7 @@ impl Hub {
             advertise: settings::list(self.advertise, file.advertise),
             api: self.daemon.api.or(file.api).unwrap_or(usual.api),
             join: settings::join_token(self.join.or(file.join), &usual.data_dir)?,
+            rate_limit: self.daemon.rate_limit.or(file.rate_limit),
             exit_with_stdin: self.daemon.exit_with_stdin,
             data_dir: usual.data_dir,
         })
@@ -102,13 +105,17 @@ mod tests {
     fn a_flag_beats_the_file_and_the_file_beats_the_default() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("hub.toml");
-        std::fs::write(&file, "data-dir = \"/d\"\nregion = \"eu\"\nname = \"eu-1\"\nadvertise = [\"a:1\"]\n")
-            .unwrap();
+        std::fs::write(
+            &file,
+            "data-dir = \"/d\"\nregion = \"eu\"\nname = \"eu-1\"\nadvertise = [\"a:1\"]\nrate-limit = 6250\n",
+        )
+        .unwrap();
         let read = options(&format!("driftless hub --config {} --name eu-2", file.display())).unwrap();
         assert_eq!(read.data_dir, PathBuf::from("/d"));
         assert_eq!((read.name.as_deref(), read.region.as_str()), (Some("eu-2"), "eu"));
         assert_eq!(read.advertise, ["a:1"]);
         assert_eq!(read.api.port(), 7421);
+        assert_eq!(read.rate_limit.map(NonZeroU64::get), Some(6_250));
         std::fs::write(&file, "regoin = \"eu\"\n").unwrap();
         let failure = options(&format!("driftless hub --config {}", file.display())).unwrap_err();
         assert!(failure.to_string().contains("regoin"), "{failure}");

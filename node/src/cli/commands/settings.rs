@@ -1,6 +1,7 @@
 //! What a daemon is told: flags and `DRIFTLESS_*` (which clap reads), then a TOML file, then defaults.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,6 +21,9 @@ pub struct Daemon {
     /// Where to serve the API; port 0 takes a free one [default: 127.0.0.1:7421]
     #[arg(long, value_name = "ADDR", env = "DRIFTLESS_API")]
     pub api: Option<SocketAddr>,
+    /// Send each peer at most so many bytes a second, on average; policy goes first [default: what the link carries]
+    #[arg(long, value_name = "BYTES", env = "DRIFTLESS_RATE_LIMIT")]
+    pub rate_limit: Option<NonZeroU64>,
     /// A TOML file with settings
     #[arg(long, value_name = "FILE", env = "DRIFTLESS_CONFIG")]
     pub config: Option<PathBuf>,
