@@ -4,10 +4,13 @@
 //! `DRIFTLESS_SITES` sets the size of the large fleet. Seeds that once found something are in
 //! `tests/seeds.txt` and run every time.
 
-use driftless_sync::sim::{Report, Scenario, run};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use driftless_sync::sim::{Failure, Report, Scenario, run};
 
 /// Seeds of each scenario unless told otherwise.
-const SEEDS: u64 = 10;
+const SEEDS: u64 = 200;
 /// Sites of the large fleet unless told otherwise.
 const SITES: u64 = 2_000;
 
@@ -41,14 +44,31 @@ fn each_seed(scenario: &Scenario) -> Vec<Report> {
         }
     };
     let (mut reports, mut failures) = (vec![], vec![]);
-    for seed in seeds {
-        match run(scenario, seed) {
+    for outcome in run_all(scenario, &seeds) {
+        match outcome {
             Ok(report) => reports.push(report),
             Err(failure) => failures.push(failure.to_string()),
         }
     }
     assert!(failures.is_empty(), "{} of the seeds fail:\n{}", failures.len(), failures.join("\n"));
     reports
+}
+
+/// Runs every seed, one at a time on each processor. Runs share nothing, so this changes none of them.
+fn run_all(scenario: &Scenario, seeds: &[u64]) -> Vec<Result<Report, Failure>> {
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut outcomes = vec![];
+        while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
+            outcomes.push(run(scenario, *seed));
+        }
+        outcomes
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..processors).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("a run does not panic")).collect()
+    })
 }
 
 /// The seeds of a scenario in `tests/seeds.txt`: lines of scenario, seed and what it found.
