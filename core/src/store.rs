@@ -19,7 +19,7 @@ use std::ops::ControlFlow;
 
 pub use disk::{STORE_FORMAT, SledOptions, SledStore};
 pub use error::StoreError;
-pub use memory::MemoryStore;
+pub use memory::{MemoryReads, MemoryStore};
 pub use recording::{Faults, Operation, OperationLog, RecordingStore};
 
 /// Longest key, in bytes.

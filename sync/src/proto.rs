@@ -120,6 +120,7 @@ pub mod codec;
 pub mod engine;
 mod find;
 mod flow;
+pub mod footprint;
 pub mod frame;
 mod greeting;
 pub mod interest;
@@ -134,6 +135,7 @@ mod transfer;
 mod uplink;
 
 pub use engine::{Engine, EngineConfig, Input, Limits, Output};
+pub use footprint::Footprint;
 pub use interest::{Class, Interest, PeerId, PeerInfo, PeerKind};
 pub use presence::{Heard, HubPresence, Lease, Presence};
 pub use reason::{Reason, Violation};

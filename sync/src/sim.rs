@@ -16,24 +16,30 @@
 //! assert!(report.acknowledged > 0 && report.greeting_bytes_max <= 300);
 //! ```
 
+mod capacity;
 mod checkers;
 mod faults;
+mod follow;
 mod network;
 mod node;
+mod outage;
 pub mod random;
 pub mod report;
 pub mod scenario;
+mod watch;
 mod workload;
 mod world;
 
 use driftless_core::ids::hex;
 
+pub use capacity::Capacity;
 pub use checkers::GREETING_BYTES_MAX;
-pub use report::{Broken, Failure, Report, Totals};
-pub use scenario::{Faults, Links, Scenario, Work};
+use follow::Audience;
+pub use report::{Broken, Cost, Failure, Glance, Report, Returned, Totals, Traffic};
+pub use scenario::{Faults, Link, Links, Outage, Rate, Recording, Scenario, Work};
 use world::World;
 
-/// How often properties are looked at.
+/// How often it is looked whether the fleet has converged.
 const STEP_MS: u64 = 1_000;
 /// Nodes whose views and logs are looked at, evenly spread.
 const NODES_COMPARED: usize = 64;
@@ -44,10 +50,17 @@ const IDLE_MS: u64 = 60_000;
 
 /// Runs a scenario and checks every property.
 pub fn run(scenario: &Scenario, seed: u64) -> Result<Report, Failure> {
+    run_watched(scenario, seed, &mut |_| {})
+}
+
+/// The same, and shows `look` from time to time how far it is. What that does has no effect on the run.
+pub fn run_watched(scenario: &Scenario, seed: u64, look: &mut dyn FnMut(Glance)) -> Result<Report, Failure> {
     let mut world = World::new(scenario, seed);
     let failed = |broken| Failure { scenario: scenario.name.clone(), seed, broken };
-    let converged_ms = work_and_converge(&mut world).map_err(failed)?;
+    let converged_ms = work_and_converge(&mut world, look).map_err(failed)?;
+    let returned = outage::returned(&world);
     let acknowledged = check_everything(&world).map_err(failed)?;
+    let hubs = outage::hub_cost(&world);
     let greeting_bytes_max = idle_and_reconnect(&mut world).map_err(failed)?;
     world.count_hub_events();
     Ok(Report {
@@ -60,20 +73,28 @@ pub fn run(scenario: &Scenario, seed: u64) -> Result<Report, Failure> {
         greeting_bytes_max,
         virtual_ms: world.elapsed_ms(),
         trace: hex(&world.trace_hash()),
+        hubs,
+        sessions_max: world.sessions_max,
+        policy_ms: world.follower.took_ms(Audience::Everybody).to_vec(),
+        machine_ms: world.follower.took_ms(Audience::Hubs).to_vec(),
+        not_arrived: world.follower.under_way(),
+        returned,
         totals: world.totals,
     })
 }
 
 /// The time with faults, and then the time that the fleet needs without.
-fn work_and_converge(world: &mut World) -> Result<u64, Broken> {
+fn work_and_converge(world: &mut World, look: &mut dyn FnMut(Glance)) -> Result<u64, Broken> {
     let busy_until = World::begin_ms() + world.scenario.busy_ms;
     while world.now < busy_until {
-        step(world)?;
+        step(world, (world.now + world.scenario.step_ms.max(1)).min(busy_until))?;
+        look(watch::glance(world));
     }
     faults::end_all(world)?;
     let healed_at = world.now;
     loop {
-        step(world)?;
+        step(world, world.now + STEP_MS)?;
+        look(watch::glance(world));
         match checkers::convergence(world) {
             Ok(()) => return Ok(world.now - healed_at),
             Err(broken) if world.now - healed_at >= world.scenario.settle_ms => return Err(broken),
@@ -82,13 +103,14 @@ fn work_and_converge(world: &mut World) -> Result<u64, Broken> {
     }
 }
 
-fn step(world: &mut World) -> Result<(), Broken> {
-    world.run_until(world.now + STEP_MS)?;
+fn step(world: &mut World, until: u64) -> Result<(), Broken> {
+    world.run_until(until)?;
+    watch::sessions(world);
     checkers::bounded_queues(world)?;
     checkers::interest(world)
 }
 
-fn check_everything(world: &World) -> Result<usize, Broken> {
+fn check_everything(world: &World) -> Result<u64, Broken> {
     checkers::views(world, NODES_COMPARED)?;
     checkers::causality(world, NODES_COMPARED)?;
     checkers::void(world, NODES_COMPARED)?;

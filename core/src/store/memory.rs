@@ -3,6 +3,7 @@
 //! Keys and values are shared, so that thousands of stores and their forks fit into one process.
 //! It keeps one map, the visible state, and remembers how to undo what was not flushed.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -16,6 +17,16 @@ pub struct MemoryStore {
     /// For each batch since the last flush, oldest first, the values that it replaced.
     undo: Vec<Vec<(Bytes, Option<Bytes>)>>,
     flushes: u64,
+    reads: Cell<MemoryReads>,
+}
+
+/// What was read from a store since it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MemoryReads {
+    /// Records that were asked for and found, or visited.
+    pub records: u64,
+    /// Bytes of their values.
+    pub bytes: u64,
 }
 
 type Bytes = Arc<[u8]>;
@@ -49,12 +60,22 @@ impl MemoryStore {
         for replaced in self.undo.iter().rev() {
             restore(&mut durable, replaced);
         }
-        MemoryStore { visible: durable, undo: Vec::new(), flushes: self.flushes }
+        MemoryStore { visible: durable, flushes: self.flushes, ..MemoryStore::default() }
     }
 
     /// Returns how often the store was flushed.
     pub fn flushes(&self) -> u64 {
         self.flushes
+    }
+
+    /// Returns what was read, for counting what an operation costs.
+    pub fn reads(&self) -> MemoryReads {
+        self.reads.get()
+    }
+
+    fn note_read(&self, value: &Bytes) {
+        let MemoryReads { records, bytes } = self.reads.get();
+        self.reads.set(MemoryReads { records: records + 1, bytes: bytes + value.len() as u64 });
     }
 
     /// Returns the number of batches that a crash would drop.
@@ -65,7 +86,8 @@ impl MemoryStore {
 
 impl Store for MemoryStore {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.visible.get(key).map(|value| value.to_vec()))
+        let value = self.visible.get(key).inspect(|value| self.note_read(value));
+        Ok(value.map(|value| value.to_vec()))
     }
 
     fn scan(&self, start: &[u8], end: &[u8], order: Order, visit: &mut Visit<'_>) -> Result<(), StoreError> {
@@ -73,7 +95,10 @@ impl Store for MemoryStore {
             return Ok(());
         }
         let entries = self.visible.range::<[u8], _>((Bound::Included(start), Bound::Excluded(end)));
-        let mut visit = |(key, value): (&Bytes, &Bytes)| visit(key, value);
+        let mut visit = |(key, value): (&Bytes, &Bytes)| {
+            self.note_read(value);
+            visit(key, value)
+        };
         // Breaking is how a visitor stops, not a failure.
         let _stopped = match order {
             Order::Ascending => entries.into_iter().try_for_each(&mut visit),
@@ -186,6 +211,18 @@ mod tests {
         copy.flush().unwrap();
         disk.crash();
         assert_eq!(disk.get(b"till").unwrap().unwrap(), b"open");
+    }
+
+    #[test]
+    fn reads_are_counted() {
+        let mut store = MemoryStore::new();
+        for key in ["a", "b", "c"] {
+            put(&mut store, key, "four");
+        }
+        let _ = store.get(b"a").unwrap();
+        let _ = store.get(b"nothing").unwrap();
+        store.scan(b"a", b"c", Order::Ascending, &mut |_, _| std::ops::ControlFlow::Continue(())).unwrap();
+        assert_eq!(store.reads(), MemoryReads { records: 3, bytes: 12 });
     }
 
     fn put(store: &mut MemoryStore, key: &str, value: &str) {

@@ -206,6 +206,8 @@ pub struct Engine {
     pub(crate) config: EngineConfig,
     pub(crate) now_ms: u64,
     pub(crate) sessions: BTreeMap<SessionId, Session>,
+    /// The same by the peer's key, so that a storm of connections costs each of them nothing for the rest.
+    pub(crate) by_key: BTreeMap<Author, BTreeSet<SessionId>>,
     /// Sessions that still wait for a greeting, and live ones with hubs: only these have timers.
     pub(crate) greeting: BTreeSet<SessionId>,
     pub(crate) hubs: BTreeSet<SessionId>,
@@ -245,6 +247,7 @@ impl Engine {
             config,
             now_ms: 0,
             sessions: BTreeMap::new(),
+            by_key: BTreeMap::new(),
             greeting: BTreeSet::new(),
             hubs: BTreeSet::new(),
             subscribers: BTreeMap::new(),
@@ -346,6 +349,7 @@ impl Engine {
             self.sweep_at_ms = self.now_ms + SWEEP_MS;
         }
         let dialled = peer.dialled;
+        self.by_key.entry(peer.key).or_default().insert(id);
         let session = Session::new(peer, self.now_ms, &self.config.limits);
         let replaced = self.sessions.insert(id, session);
         assert!(replaced.is_none(), "the shell never uses a session's number twice");
@@ -486,6 +490,12 @@ impl Engine {
         for sessions in [&mut self.greeting, &mut self.hubs, &mut self.subscribers_of_all] {
             sessions.remove(&id);
         }
+        if let Some(sessions) = self.by_key.get_mut(&session.peer.key) {
+            sessions.remove(&id);
+            if sessions.is_empty() {
+                self.by_key.remove(&session.peer.key);
+            }
+        }
         self.uncommitted.remove(&id);
         self.ready.remove(&id);
         for scope in session.interest().into_iter().flat_map(Interest::listed) {
@@ -567,11 +577,18 @@ impl Engine {
 
     /// Live sessions with one node and one boot, other than `id`.
     pub(crate) fn twins(&self, id: SessionId, key: Author, boot: Boot) -> Vec<SessionId> {
-        let same = |session: &Session| {
-            session.peer.key == key && matches!(session.phase, Phase::Live { boot: b, .. } if b == boot)
-        };
-        let others = self.sessions.iter().filter(|(other, session)| **other != id && same(session));
-        others.map(|(other, _)| *other).collect()
+        let same = |session: &Session| matches!(session.phase, Phase::Live { boot: b, .. } if b == boot);
+        self.others_live(id, key).filter(|(_, session)| same(session)).map(|(other, _)| other).collect()
+    }
+
+    /// Live sessions with one key, other than `id`.
+    pub(crate) fn others_live(
+        &self,
+        id: SessionId,
+        key: Author,
+    ) -> impl Iterator<Item = (SessionId, &Session)> {
+        let with_key = self.by_key.get(&key).into_iter().flatten().filter(move |other| **other != id);
+        with_key.filter_map(|other| Some((*other, self.sessions.get(other)?))).filter(|(_, s)| s.is_live())
     }
 }
 

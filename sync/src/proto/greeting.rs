@@ -96,7 +96,7 @@ impl Engine {
         if self.replaced_by_twin(id, out) {
             return Ok(());
         }
-        if self.sessions.iter().any(|(other, s)| *other != id && s.peer.key == key && s.is_live()) {
+        if self.others_live(id, key).next().is_some() {
             self.raise(Condition::SameKeyTwice { key }, out);
         }
         match &hello.interest {
@@ -294,6 +294,7 @@ impl Engine {
         vector: Vector,
         replica: &Replica<S>,
     ) -> Result<(), StoreError> {
+        self.counters.log_searches += 1;
         let after = replica.start_for(scope, &vector)?;
         let own = self.own_vector(scope, replica);
         let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };

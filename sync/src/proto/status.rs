@@ -136,6 +136,8 @@ pub struct Counters {
     pub restarts: u64,
     /// Bytes of log read for sending.
     pub log_bytes_read: u64,
+    /// Times that the log of a scope was searched for where to begin sending.
+    pub log_searches: u64,
 }
 
 /// A peer whose session has ended.
@@ -319,6 +321,6 @@ impl Engine {
 
     /// Whether a session with a node is open; a shell does not dial it then.
     pub fn is_connected(&self, key: Author) -> bool {
-        self.sessions.values().any(|session| session.peer.key == key)
+        self.by_key.contains_key(&key)
     }
 }

@@ -29,9 +29,7 @@ pub(crate) fn convergence(world: &World) -> Result<(), Broken> {
         let Some(replica) = world.replica(id) else { return differs(format!("node {id} is down")) };
         let scopes: Vec<&Scope> = match world.nodes[id].interest() {
             Interest::All => everything.iter().chain(replica.scopes()).collect(),
-            interest @ Interest::Scopes(_) => {
-                everything.iter().filter(|scope| interest.contains(scope)).collect()
-            }
+            Interest::Scopes(scopes) => scopes.iter().collect(),
         };
         for scope in scopes {
             if replica.digest(scope) != reference.digest(scope) {
@@ -74,26 +72,23 @@ pub(crate) fn views(world: &World, nodes_max: usize) -> Result<(), Broken> {
 }
 
 /// What was acknowledged is held by every hub. Returns how many writes were looked for.
-pub(crate) fn acknowledged(world: &World) -> Result<usize, Broken> {
-    let mut found = 0;
-    for write in world.acknowledged.iter().filter(|write| !write.exempt) {
-        let scope = write.document.scope();
+pub(crate) fn acknowledged(world: &World) -> Result<u64, Broken> {
+    for ((scope, chain), writes) in &world.acknowledged {
         for hub in 0..world.scenario.hubs {
-            let held = world.replica(hub).map(|replica| replica.vector(&scope));
-            if !held.is_some_and(|vector| vector.covers(&write.chain, write.seq)) {
+            let held = world.replica(hub).map_or(0, |replica| replica.vector(scope).seq(chain));
+            if held < writes.seq {
                 let detail = format!(
-                    "{} ({}) acknowledged by node {} at {} ms is not at hub {hub}",
-                    write.document,
-                    write.event.short(),
-                    write.node,
-                    write.at_ms - World::begin_ms()
+                    "{} ({}) and what came before it, acknowledged by node {} until {} ms, is not at hub {hub}",
+                    writes.document,
+                    writes.event.short(),
+                    writes.node,
+                    writes.at_ms - World::begin_ms()
                 );
                 return Err(Broken::new(world.elapsed_ms(), "acknowledged writes", detail));
             }
         }
-        found += 1;
     }
-    Ok(found)
+    Ok(world.acknowledged.values().map(|writes| writes.writes).sum())
 }
 
 /// Nobody holds what it may not hold or does not want.
@@ -137,7 +132,7 @@ fn log_is_causal(
         let read = replica.log(scope, after, 1 << 20).map_err(|error| broken(error.to_string()))?;
         for entry in &read.entries {
             let record =
-                Record::decode(world.fleet(), &entry.bytes).map_err(|error| broken(error.to_string()))?;
+                Record::decode(world.fleet, &entry.bytes).map_err(|error| broken(error.to_string()))?;
             let place = places.entry(record.chain()).or_default();
             if record.first_seq() > *place + 1 {
                 return Err(broken(format!(
@@ -182,10 +177,11 @@ pub(crate) fn void(world: &World, nodes_max: usize) -> Result<(), Broken> {
 pub(crate) fn bounded_queues(world: &World) -> Result<(), Broken> {
     for (id, _, running) in world.running() {
         let window = running.engine.config.limits.window_bytes;
+        let scopes = running.replica.scopes().count();
         for session in running.engine.sessions.values() {
             let within = session.in_flight_bytes <= window + FRAME_BYTES_MAX
                 && session.in_flight.len() <= window / 64 + 1
-                && session.pending.len() <= running.replica.scopes().count() + 1;
+                && session.pending.len() <= scopes + 1;
             if !within {
                 let detail = format!(
                     "node {id} to {}: {} bytes in {} frames",

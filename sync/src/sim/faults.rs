@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::node::{Node, NodeId, Uplink};
+use super::outage;
 use super::report::Broken;
-use super::world::{Happening, World};
+use super::world::{DOWN_MS, Happening, World};
 use crate::proto::CutTarget;
 
 /// A kind of fault.
@@ -12,7 +13,11 @@ use crate::proto::CutTarget;
 pub(crate) enum Kind {
     Break,
     Partition,
+    RegionPartition,
     Crash,
+    HubFailure,
+    Outage,
+    Return,
     Image,
     Rollback,
     Copy,
@@ -23,6 +28,12 @@ pub(crate) enum Kind {
 pub(crate) fn schedule_all(world: &mut World) {
     for kind in [Kind::Break, Kind::Partition, Kind::Crash, Kind::Image, Kind::Rollback, Kind::Cut] {
         schedule(world, kind);
+    }
+    for kind in [Kind::RegionPartition, Kind::HubFailure] {
+        schedule(world, kind);
+    }
+    if let Some(outage) = world.scenario.faults.outage {
+        world.schedule(world.now + outage.at_ms, Happening::Fault(Kind::Outage));
     }
     for _ in 0..world.scenario.faults.copies {
         let at = world.now + world.random.below(world.scenario.busy_ms);
@@ -35,11 +46,13 @@ fn schedule(world: &mut World, kind: Kind) {
     let every = match kind {
         Kind::Break => faults.break_every_ms,
         Kind::Partition => faults.partition_every_ms,
+        Kind::RegionPartition => faults.region_partition_every_ms,
         Kind::Crash => faults.crash_every_ms,
+        Kind::HubFailure => faults.hub_failure_every_ms,
         Kind::Image => faults.rollback_every_ms / 4,
         Kind::Rollback => faults.rollback_every_ms,
         Kind::Cut => faults.cut_every_ms,
-        Kind::Copy => 0,
+        Kind::Copy | Kind::Outage | Kind::Return => 0,
     };
     if every > 0 && world.busy {
         let at = world.now + 1 + world.random.below(2 * every);
@@ -55,7 +68,15 @@ pub(crate) fn strike(world: &mut World, kind: Kind) -> Result<(), Broken> {
     match kind {
         Kind::Break => break_one(world)?,
         Kind::Partition => partition(world),
+        Kind::RegionPartition => partition_region(world),
         Kind::Crash => crash(world),
+        Kind::HubFailure => fail_hub(world),
+        Kind::Outage => {
+            if let Some(all) = world.scenario.faults.outage {
+                outage::begin(world, all)?;
+            }
+        }
+        Kind::Return => outage::sites_return(world),
         Kind::Image => image(world),
         Kind::Rollback => roll_back(world),
         Kind::Copy => copy(world),
@@ -76,6 +97,22 @@ fn partition(world: &mut World) {
     let nodes = world.nodes.len();
     let share = 100 + world.random.below(500);
     let side: BTreeSet<NodeId> = (0..nodes).filter(|_| world.random.chance(share)).collect();
+    part(world, side);
+}
+
+/// Separates the hubs and sites of one region from all others.
+fn partition_region(world: &mut World) {
+    let region = world.random.below(world.scenario.regions as u64) as usize;
+    let scenario = &world.scenario;
+    let within = |node: &NodeId| match node.checked_sub(scenario.hubs) {
+        None => scenario.region_of_hub(*node) == region,
+        Some(place) => scenario.region_of_site(place / scenario.nodes_per_site) == region,
+    };
+    let side = (0..world.nodes.len()).filter(within).collect();
+    part(world, side);
+}
+
+fn part(world: &mut World, side: BTreeSet<NodeId>) {
     let at = world.now + 1 + world.random.below(2 * world.scenario.faults.partition_ms);
     let id = world.random.bits();
     world.totals.note_fault("partitions");
@@ -86,7 +123,15 @@ fn partition(world: &mut World) {
 fn crash(world: &mut World) {
     if let Some(node) = world.any_running(|_| true) {
         world.totals.note_fault("crashes");
-        world.crash(node);
+        world.crash(node, DOWN_MS);
+    }
+}
+
+fn fail_hub(world: &mut World) {
+    if let Some(hub) = world.any_running(|node| node.kind.is_hub()) {
+        world.totals.note_fault("hub failures");
+        let down_ms = world.scenario.faults.hub_failure_ms;
+        world.crash(hub, 1..2 * down_ms + 2);
     }
 }
 
@@ -105,7 +150,7 @@ fn roll_back(world: &mut World) {
     let Some((_, image)) = world.nodes[node].image.take() else { return };
     world.totals.note_fault("rolled-back disks");
     exempt_lost(world, node);
-    world.crash(node);
+    world.crash(node, DOWN_MS);
     world.nodes[node].disk = image;
 }
 
@@ -113,13 +158,13 @@ fn roll_back(world: &mut World) {
 /// back in time.
 fn exempt_lost(world: &mut World, rolled_back: NodeId) {
     let mut acknowledged = std::mem::take(&mut world.acknowledged);
-    for write in acknowledged.iter_mut().filter(|write| !write.exempt) {
-        let scope = write.document.scope();
-        write.exempt = !world
-            .running()
-            .filter(|(node, ..)| *node != rolled_back)
-            .any(|(_, _, running)| running.replica.vector(&scope).covers(&write.chain, write.seq));
-        world.totals.exempt += u64::from(write.exempt);
+    for ((scope, chain), writes) in &mut acknowledged {
+        let others = world.running().filter(|(node, ..)| *node != rolled_back);
+        let held = others.map(|(_, _, running)| running.replica.vector(scope).seq(chain)).max().unwrap_or(0);
+        let lost = writes.seq.saturating_sub(held).min(writes.writes);
+        writes.seq = writes.seq.min(held);
+        writes.writes -= lost;
+        world.totals.exempt += lost;
     }
     world.acknowledged = acknowledged;
 }
@@ -129,12 +174,12 @@ fn copy(world: &mut World) {
     let Some(original) = world.any_running(|node| !node.kind.is_hub()) else { return };
     let node = &world.nodes[original];
     let Some(running) = &node.running else { return };
-    let mut copy = Node::new(node.kind.clone(), node.key, node.skew_ms);
+    let mut copy = Node::new(node.kind.clone(), node.identity.clone(), node.skew_ms);
     copy.disk = running.replica.store().fork();
     copy.uplinks = node
         .uplinks
         .iter()
-        .map(|uplink| Uplink { targets: uplink.targets.clone(), next: 1, attempts: 0, connection: None })
+        .map(|uplink| Uplink { next: 1, attempts: 0, connection: None, ..uplink.clone() })
         .collect();
     let node = world.nodes.len();
     world.nodes.push(copy);

@@ -2,10 +2,12 @@
 //! so, lose, repeat, reorder or damage single frames.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use super::capacity::Capacity;
 use super::node::NodeId;
 use super::random::Random;
-use super::scenario::Scenario;
+use super::scenario::{Faults, Link, Rate};
 use crate::proto::SessionId;
 
 /// One end of a connection.
@@ -25,10 +27,45 @@ pub(crate) struct End {
 pub(crate) struct Connection {
     pub(crate) ends: [End; 2],
     latency_ms: u64,
+    jitter_ms: u64,
+    lines: Lines,
     faulty: bool,
     /// Frames that wait for a partition to heal.
     stalled: Vec<(usize, Vec<u8>)>,
     pub(crate) stalled_since: Option<u64>,
+}
+
+/// How fast the two directions of a connection are, the dialler's first.
+#[derive(Debug)]
+enum Lines {
+    Constant(u64),
+    /// From this time of the recordings on.
+    Recorded([Arc<Capacity>; 2], u64),
+}
+
+impl Lines {
+    fn draw(rate: &Rate, random: &mut Random) -> Self {
+        match rate {
+            Rate::Constant(bytes_per_second) => Self::Constant((*bytes_per_second).max(1)),
+            Rate::Recorded(recordings) => match random.pick(recordings) {
+                Some(recording) => {
+                    let from_ms = random.below(recording.up.period_ms());
+                    Self::Recorded([recording.up.clone(), recording.down.clone()], from_ms)
+                }
+                None => Self::Constant(u64::MAX),
+            },
+        }
+    }
+
+    /// When bytes that one end begins to send at a time have left it.
+    fn carried_at(&self, side: usize, start_ms: u64, bytes: u64) -> u64 {
+        match self {
+            Self::Constant(bytes_per_second) => start_ms + bytes * 1_000 / bytes_per_second,
+            Self::Recorded(capacities, from_ms) => {
+                capacities[side].carried_at(start_ms + from_ms, bytes) - from_ms
+            }
+        }
+    }
 }
 
 /// All connections and partitions.
@@ -59,7 +96,8 @@ impl Network {
     pub(crate) fn open(
         &mut self,
         nodes: [NodeId; 2],
-        scenario: &Scenario,
+        link: &Link,
+        faults: &Faults,
         random: &mut Random,
         now: u64,
     ) -> u64 {
@@ -76,9 +114,15 @@ impl Network {
         for (side, end) in ends.iter().enumerate() {
             self.by_session.insert((end.node, end.session), (id, side));
         }
-        let latency_ms = random.within(scenario.links.latency_ms.clone());
-        let faulty = random.chance(scenario.faults.faulty_links_per_mille);
-        let connection = Connection { ends, latency_ms, faulty, stalled: vec![], stalled_since: None };
+        let connection = Connection {
+            ends,
+            latency_ms: random.within(link.latency_ms.clone()),
+            faulty: random.chance(faults.faulty_links_per_mille),
+            jitter_ms: link.jitter_ms,
+            lines: Lines::draw(&link.rate, random),
+            stalled: vec![],
+            stalled_since: None,
+        };
         self.connections.insert(id, connection);
         id
     }
@@ -88,7 +132,7 @@ impl Network {
         &mut self,
         (id, from): (u64, usize),
         bytes: Vec<u8>,
-        scenario: &Scenario,
+        faults: &Faults,
         random: &mut Random,
         now: u64,
     ) -> Vec<Arrival> {
@@ -100,13 +144,12 @@ impl Network {
             connection.stalled_since.get_or_insert(now);
             return vec![];
         }
-        let links = &scenario.links;
-        let latency = connection.latency_ms + random.below(links.jitter_ms + 1);
+        let latency = connection.latency_ms + random.below(connection.jitter_ms + 1);
         let end = &mut connection.ends[from];
-        end.free_at = end.free_at.max(now) + bytes.len() as u64 * 1_000 / links.bytes_per_second.max(1);
+        end.free_at = connection.lines.carried_at(from, end.free_at.max(now), bytes.len() as u64);
         let in_order = (end.free_at + latency).max(end.arrives_at);
         let to = 1 - from;
-        if !connection.faulty || !random.chance(scenario.faults.faulty_frames_per_mille) {
+        if !connection.faulty || !random.chance(faults.faulty_frames_per_mille) {
             end.arrives_at = in_order;
             return vec![Arrival { at_ms: in_order, to, bytes }];
         }

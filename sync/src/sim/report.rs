@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::proto::Footprint;
+
 /// A property that did not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broken {
@@ -45,6 +47,95 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// Frames and their bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Frames.
+    pub frames: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Traffic {
+    pub(crate) fn note(&mut self, bytes: usize) {
+        self.frames += 1;
+        self.bytes += bytes as u64;
+    }
+}
+
+/// What sync asked of hubs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Frames to and from edges.
+    pub frames: u64,
+    /// Bytes of these frames.
+    pub bytes: u64,
+    /// Events from peers that were new.
+    pub received: u64,
+    /// Events from peers that were held already.
+    pub received_again: u64,
+    /// Times that the log was searched for where to begin.
+    pub log_searches: u64,
+    /// Bytes of log read for sending.
+    pub log_bytes_read: u64,
+    /// Records read from the store, by searches, reads and everything else.
+    pub store_records_read: u64,
+    /// Bytes of these records.
+    pub store_bytes_read: u64,
+}
+
+impl Cost {
+    /// How often each event was received, on average; 1 is the least.
+    pub fn times_received(&self) -> f64 {
+        (self.received + self.received_again) as f64 / self.received.max(1) as f64
+    }
+
+    pub(crate) fn and(self, other: Self) -> Self {
+        self.with(other, u64::wrapping_add)
+    }
+
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        self.with(earlier, u64::saturating_sub)
+    }
+
+    fn with(self, other: Self, join: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            frames: join(self.frames, other.frames),
+            bytes: join(self.bytes, other.bytes),
+            received: join(self.received, other.received),
+            received_again: join(self.received_again, other.received_again),
+            log_searches: join(self.log_searches, other.log_searches),
+            log_bytes_read: join(self.log_bytes_read, other.log_bytes_read),
+            store_records_read: join(self.store_records_read, other.store_records_read),
+            store_bytes_read: join(self.store_bytes_read, other.store_bytes_read),
+        }
+    }
+}
+
+/// What the return of all sites cost the hubs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Returned {
+    /// Edges that returned.
+    pub edges: u64,
+    /// What it cost, from the first return to convergence.
+    pub cost: Cost,
+}
+
+/// A moment of a run, for whoever waits for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Glance {
+    /// Virtual time that has passed.
+    pub virtual_ms: u64,
+    /// Virtual time with work and faults.
+    pub busy_ms: u64,
+    /// Happenings so far.
+    pub happenings: u64,
+    /// Writes so far.
+    pub writes: u64,
+    /// Connections that are open.
+    pub connections: usize,
+}
+
 /// Counts of one run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Totals {
@@ -54,6 +145,10 @@ pub struct Totals {
     pub frames: u64,
     /// Bytes of these frames.
     pub bytes: u64,
+    /// What hubs and edges sent each other.
+    pub to_edges: Traffic,
+    /// What hubs sent each other.
+    pub between_hubs: Traffic,
     /// Connections that were opened.
     pub connections: u64,
     /// Writes that were made.
@@ -62,7 +157,7 @@ pub struct Totals {
     pub checkpoints: u64,
     /// Events that were signed without authority.
     pub void: u64,
-    /// Acknowledged writes whose only disk was rolled back.
+    /// Acknowledged writes whose only disk was rolled back, at most.
     pub exempt: u64,
     /// Conditions that engines raised.
     pub conditions: u64,
@@ -104,7 +199,7 @@ pub struct Report {
     /// Events at the first hub.
     pub events: u64,
     /// Acknowledged writes that were looked for and found.
-    pub acknowledged: usize,
+    pub acknowledged: u64,
     /// Virtual time from the last fault to convergence, in steps of a second.
     pub converged_ms: u64,
     /// Bytes of a reconnect with nothing new, the larger direction, over a sample of edges.
@@ -113,6 +208,19 @@ pub struct Report {
     pub virtual_ms: u64,
     /// Counts.
     pub totals: Totals,
+    /// What it cost all hubs together.
+    pub hubs: Cost,
+    /// The most that sessions took of one hub's memory.
+    pub sessions_max: Footprint,
+    /// For each followed change of a profile and each node, the time until the node held it durably, in
+    /// milliseconds and in the order of arrival.
+    pub policy_ms: Vec<u64>,
+    /// The same for followed changes of machines and hubs.
+    pub machine_ms: Vec<u64>,
+    /// Followed changes that did not come to all whom they concern.
+    pub not_arrived: usize,
+    /// What the return of the sites after an outage cost the hubs, if there was one.
+    pub returned: Option<Returned>,
     /// The hash of everything that happened, equal for equal scenario, seed and software.
     pub trace: String,
 }

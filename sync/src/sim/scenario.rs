@@ -1,22 +1,35 @@
 //! What a run consists of: a fleet, links, a workload, faults. With a seed it determines everything.
 
 use std::ops::Range;
+use std::sync::Arc;
+
+use super::capacity::Capacity;
 
 /// One experiment. All times are virtual milliseconds.
 #[derive(Debug, Clone)]
 pub struct Scenario {
     /// Its name, as in the command that replays it.
     pub name: String,
-    /// Number of hubs, at least one; all hold everything and peer with each other.
+    /// Number of regions; hubs and sites are spread over them evenly.
+    pub regions: usize,
+    /// Number of hubs, at least one for each region; all hold everything and peer with each other.
     pub hubs: usize,
     /// Number of sites.
     pub sites: usize,
     /// Nodes of each site; those of one site peer with each other.
     pub nodes_per_site: usize,
+    /// Machines of each site.
+    pub machines: usize,
+    /// Events of operators in the scope of each site before the run begins.
+    pub history: usize,
+    /// Whether all hubs hold what was written before; if not, the first does and the others fetch it.
+    pub hubs_alike: bool,
     /// How long work and faults go on.
     pub busy_ms: u64,
     /// How long the fleet may take to converge once every fault has ended.
     pub settle_ms: u64,
+    /// How often properties are looked at while work and faults go on.
+    pub step_ms: u64,
     /// What connections are like.
     pub links: Links,
     /// What people and sites write.
@@ -28,18 +41,47 @@ pub struct Scenario {
 /// What connections are like.
 #[derive(Debug, Clone)]
 pub struct Links {
-    /// Time from one end to the other.
-    pub latency_ms: Range<u64>,
-    /// What may be added to it for each frame.
-    pub jitter_ms: u64,
-    /// Bytes per second in each direction.
-    pub bytes_per_second: u64,
+    /// Between nodes of one site and hubs of one region.
+    pub within_region: Link,
+    /// Between hubs of different regions.
+    pub between_regions: Link,
+    /// Between edges and hubs.
+    pub edges: Link,
     /// After how long without the other side a connection ends.
     pub idle_timeout_ms: u64,
 }
 
-/// Mean times between writes; 0 for never.
+/// What one kind of connection is like.
 #[derive(Debug, Clone)]
+pub struct Link {
+    /// Time from one end to the other; drawn once for each connection.
+    pub latency_ms: Range<u64>,
+    /// What may be added to it for each frame.
+    pub jitter_ms: u64,
+    /// How fast it carries.
+    pub rate: Rate,
+}
+
+/// How fast connections carry bytes.
+#[derive(Debug, Clone)]
+pub enum Rate {
+    /// Bytes per second in each direction.
+    Constant(u64),
+    /// As one of these recordings, from a random place in it.
+    Recorded(Vec<Recording>),
+}
+
+/// The recorded capacity of a link.
+#[derive(Debug, Clone)]
+pub struct Recording {
+    /// From the node that dialled.
+    pub up: Arc<Capacity>,
+    /// Towards it.
+    pub down: Arc<Capacity>,
+}
+
+/// Mean times between writes; 0 for never.
+#[derive(Debug, Clone, Default)]
 pub struct Work {
     /// Between writes of operators, at any hub.
     pub operator_every_ms: u64,
@@ -51,6 +93,14 @@ pub struct Work {
     pub void_every_ms: u64,
     /// Most events of one write of an operator.
     pub burst_max: u64,
+    /// Between changes of machines, each written by a node of its site.
+    pub machine_every_ms: u64,
+    /// Of so many changes of machines, the way of one to all hubs is followed; 0 for none.
+    pub machines_per_followed: u64,
+    /// When an operator changes a profile that every site holds; its way to all nodes is followed.
+    pub policies_ms: Vec<u64>,
+    /// When writing ends, if before faults do.
+    pub until_ms: Option<u64>,
 }
 
 /// Mean times between faults; 0 for never.
@@ -60,10 +110,16 @@ pub struct Faults {
     pub break_every_ms: u64,
     /// Between partitions.
     pub partition_every_ms: u64,
+    /// Between partitions of a whole region from the others.
+    pub region_partition_every_ms: u64,
     /// How long a partition lasts.
     pub partition_ms: u64,
     /// Between crashes; the node starts again with what was durable.
     pub crash_every_ms: u64,
+    /// Between failures of hubs.
+    pub hub_failure_every_ms: u64,
+    /// How long a hub that has failed is down.
+    pub hub_failure_ms: u64,
     /// Between restarts from an older image of the disk.
     pub rollback_every_ms: u64,
     /// Disks that are copied and started as a second node with the same key.
@@ -76,30 +132,49 @@ pub struct Faults {
     pub skew_ms: u64,
     /// Between cuts by an operator.
     pub cut_every_ms: u64,
+    /// The one time when all edges are away.
+    pub outage: Option<Outage>,
+}
+
+/// All sites lose their links to hubs and get them back, one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outage {
+    /// When it begins.
+    pub at_ms: u64,
+    /// How long no site has a link.
+    pub down_ms: u64,
+    /// Within how long after that all of them have one again.
+    pub return_ms: u64,
 }
 
 impl Scenario {
     /// A small fleet on decent links, at work, without faults.
     pub fn calm(hubs: usize, sites: usize) -> Self {
+        let link = Link { latency_ms: 5..60, jitter_ms: 10, rate: Rate::Constant(10_000_000) };
         Self {
             name: "calm".into(),
+            regions: 1,
             hubs,
             sites,
             nodes_per_site: 1,
+            machines: 3,
+            history: 0,
+            hubs_alike: false,
             busy_ms: 20_000,
             settle_ms: 60_000,
+            step_ms: 1_000,
             links: Links {
-                latency_ms: 5..60,
-                jitter_ms: 10,
-                bytes_per_second: 10_000_000,
+                within_region: link.clone(),
+                between_regions: link.clone(),
+                edges: link,
                 idle_timeout_ms: 15_000,
             },
             work: Work {
                 operator_every_ms: 400,
                 site_every_ms: 300,
-                checkpoint_every_ms: 0,
                 void_every_ms: 5_000,
                 burst_max: 8,
+                ..Work::default()
             },
             faults: Faults::default(),
         }
@@ -109,7 +184,6 @@ impl Scenario {
     pub fn storm() -> Self {
         let mut scenario = Self::calm(3, 15);
         scenario.name = "storm".into();
-        scenario.nodes_per_site = 1;
         scenario.busy_ms = 60_000;
         scenario.settle_ms = 180_000;
         scenario.faults = Faults {
@@ -123,6 +197,7 @@ impl Scenario {
             faulty_frames_per_mille: 40,
             skew_ms: 3_600_000,
             cut_every_ms: 20_000,
+            ..Faults::default()
         };
         scenario
     }
@@ -145,5 +220,29 @@ impl Scenario {
         scenario.work.burst_max = 2;
         scenario.faults.break_every_ms = 500;
         scenario
+    }
+
+    /// The region of a hub, by number.
+    pub(crate) fn region_of_hub(&self, hub: usize) -> usize {
+        hub * self.regions / self.hubs
+    }
+
+    /// What a connection between two nodes, by number and hubs first, is like.
+    pub(crate) fn link_between(&self, a: usize, b: usize) -> &Link {
+        match (a < self.hubs, b < self.hubs) {
+            (true, true) if self.region_of_hub(a) != self.region_of_hub(b) => &self.links.between_regions,
+            (true, true) | (false, false) => &self.links.within_region,
+            (true, false) | (false, true) => &self.links.edges,
+        }
+    }
+
+    /// The region of a site, by number.
+    pub(crate) fn region_of_site(&self, site: usize) -> usize {
+        site % self.regions
+    }
+
+    /// The hubs of a region.
+    pub(crate) fn hubs_of(&self, region: usize) -> Vec<usize> {
+        (0..self.hubs).filter(|hub| self.region_of_hub(*hub) == region).collect()
     }
 }

@@ -1,5 +1,4 @@
 #![allow(clippy::unwrap_used)]
-use driftless_core::ids::EventId;
 use driftless_core::name::Kind;
 use driftless_core::testing;
 use serde_json::json;
@@ -101,10 +100,46 @@ fn a_hundred_sites_converge() {
     assert!(report.acknowledged > 500, "{report:?}");
 }
 
+#[test]
+fn sites_that_return_after_an_outage_get_what_they_missed() {
+    let mut scenario = Scenario::calm(4, 12);
+    (scenario.regions, scenario.busy_ms) = (2, 90_000);
+    scenario.work.until_ms = Some(50_000);
+    scenario.work.policies_ms = vec![45_000];
+    scenario.faults.outage = Some(Outage { at_ms: 30_000, down_ms: 30_000, return_ms: 20_000 });
+    let report = passes(&scenario, 1);
+    let returned = report.returned.unwrap();
+    assert_eq!(returned.edges, 12);
+    assert!(returned.cost.frames > 0 && returned.cost.received > 0, "sites wrote while they were away");
+    assert_eq!((report.policy_ms.len(), report.not_arrived), (15, 0));
+    assert!(report.policy_ms.iter().all(|ms| *ms < 10_000), "counted from the return: {report:?}");
+    assert!(report.sessions_max.sessions >= 3 + 3 && report.sessions_max.bytes > 0);
+}
+
+#[test]
+fn regions_that_are_cut_off_and_hubs_that_fail_lose_nothing() {
+    let mut scenario = Scenario::calm(4, 8);
+    (scenario.regions, scenario.busy_ms) = (2, 120_000);
+    scenario.work.machine_every_ms = 200;
+    scenario.work.machines_per_followed = 4;
+    scenario.faults = Faults {
+        region_partition_every_ms: 30_000,
+        partition_ms: 15_000,
+        hub_failure_every_ms: 20_000,
+        hub_failure_ms: 10_000,
+        ..Faults::default()
+    };
+    let report = passes(&scenario, 1);
+    assert!(report.totals.faults["hub failures"] > 1 && report.totals.faults["partitions"] > 1);
+    assert!(report.machine_ms.len() > 100 && report.not_arrived == 0, "{report:?}");
+    assert!(report.hubs.times_received() < 1.2, "{:?}", report.hubs);
+    assert!(report.totals.to_edges.bytes > 0 && report.totals.between_hubs.bytes > 0);
+}
+
 /// A fleet that has just converged.
 fn converged() -> World {
     let mut world = World::new(&Scenario::calm(2, 3), 5);
-    work_and_converge(&mut world).unwrap();
+    work_and_converge(&mut world, &mut |_| {}).unwrap();
     check_everything(&world).unwrap();
     world
 }
@@ -122,9 +157,7 @@ fn a_missing_event_is_noticed() {
 #[test]
 fn a_lost_write_is_noticed() {
     let mut world = converged();
-    let held = world.acknowledged[0].clone();
-    let lost = Acknowledged { seq: held.seq + 1_000, event: EventId([9; 32]), ..held };
-    world.acknowledged.push(lost);
+    world.acknowledged.values_mut().next().unwrap().seq += 1_000;
     assert_eq!(checkers::acknowledged(&world).unwrap_err().property, "acknowledged writes");
 }
 
@@ -158,7 +191,7 @@ fn an_engine_that_never_fetches_is_noticed() {
     let failed = (0..12).any(|seed| {
         let mut world = World::new(&Scenario::storm(), seed);
         world.limits.fetch_ms = u64::MAX / 4;
-        work_and_converge(&mut world).is_err_and(|broken| broken.property == "convergence")
+        work_and_converge(&mut world, &mut |_| {}).is_err_and(|broken| broken.property == "convergence")
             || checkers::status(&world).is_err()
     });
     assert!(failed, "hubs need to fetch what was announced and did not come");

@@ -7,11 +7,12 @@ use driftless_core::event::{ChainId, Event, Header, Operation, SCHEMA_VERSION};
 use driftless_core::group::{Group, Record};
 use driftless_core::ids::Boot;
 use driftless_core::name::{Document, Kind as DocumentKind};
-use driftless_core::replica::{ChangeRequest, Write};
+use driftless_core::replica::{ChangeRequest, Config, Write};
 use driftless_core::store::MemoryStore;
 use driftless_core::testing;
 use serde_json::{Value, json};
 
+use super::follow::Audience;
 use super::node::{Node, NodeId, Uplink};
 use super::report::Broken;
 use super::scenario::Scenario;
@@ -23,7 +24,6 @@ pub(crate) const NAMESPACE: &str = "acme";
 /// A value that only void events carry; whoever shows it has given effect to what has none.
 pub(crate) const VOID_VALUE: &str = "void-write";
 const PROFILES: u64 = 6;
-const MACHINES: u64 = 3;
 
 /// Who writes.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +32,9 @@ pub(crate) enum Kind {
     Site,
     Checkpoint,
     Void,
+    Machine,
+    /// The change of a profile with this number.
+    Policy(u64),
 }
 
 /// The name of a site by number.
@@ -39,15 +42,16 @@ pub(crate) fn site_name(site: usize) -> String {
     format!("store-{site:04}")
 }
 
-/// The nodes of a scenario, hubs first. The first hub's disk holds the enrolments of all.
+/// The nodes of a scenario, hubs first. The disk of the first hub, or of all, holds the enrolments.
 pub(crate) fn fleet(scenario: &Scenario) -> Vec<Node> {
     let mut nodes = vec![];
     for hub in 0..scenario.hubs {
-        let kind = PeerKind::Hub { name: format!("hub-{hub}"), region: "eu".into() };
-        let mut node = Node::new(kind, 1 + hub as u16, 0);
+        let region = region_name(scenario.region_of_hub(hub));
+        let kind = PeerKind::Hub { name: format!("hub-{hub}"), region };
+        let mut node = Node::new(kind, identity(1 + hub), 0);
         // Every pair of hubs has one that dials; the first two both dial, as configured peers do.
         let peers = (0..scenario.hubs).filter(|other| hub < *other || (hub == 1 && *other == 0));
-        node.uplinks = peers.map(|other| uplink(vec![other], 0)).collect();
+        node.uplinks = peers.map(|other| uplink(vec![other])).collect();
         nodes.push(node);
     }
     for site in 0..scenario.sites {
@@ -55,23 +59,48 @@ pub(crate) fn fleet(scenario: &Scenario) -> Vec<Node> {
         for place in 0..scenario.nodes_per_site {
             let (namespace, name) = (NAMESPACE.to_owned(), site_name(site));
             let kind = PeerKind::Site { namespace, site: name, node: format!("n{place}") };
-            let mut node = Node::new(kind, 1 + nodes.len() as u16, 0);
-            let hubs: Vec<NodeId> = (0..scenario.hubs).collect();
-            node.uplinks.push(uplink(hubs, site % scenario.hubs));
-            node.uplinks.extend((first..nodes.len()).map(|peer| uplink(vec![peer], 0)));
+            let mut node = Node::new(kind, identity(1 + nodes.len()), 0);
+            node.uplinks
+                .push(Uplink { home_first: scenario.regions > 1, ..uplink(hubs_for(scenario, site)) });
+            node.uplinks.extend((first..nodes.len()).map(|peer| uplink(vec![peer])));
             nodes.push(node);
         }
     }
-    nodes[0].disk = enrolments(&nodes);
+    let disk = enrolments(scenario, &nodes);
+    let hubs_alike = if scenario.hubs_alike { scenario.hubs } else { 1 };
+    nodes.iter_mut().take(hubs_alike).for_each(|hub| hub.disk = disk.fork());
     nodes
 }
 
-fn uplink(targets: Vec<NodeId>, next: usize) -> Uplink {
-    Uplink { targets, next, attempts: 0, connection: None }
+/// The hubs that a site's nodes dial: those of its region, from one to the next for the next site, then
+/// those of the region after it.
+fn hubs_for(scenario: &Scenario, site: usize) -> Vec<NodeId> {
+    let region = scenario.region_of_site(site);
+    let mut hubs = scenario.hubs_of(region);
+    let first = site / scenario.regions % hubs.len();
+    hubs.rotate_left(first);
+    if scenario.regions > 1 {
+        hubs.extend(scenario.hubs_of((region + 1) % scenario.regions));
+    }
+    hubs
 }
 
-/// A disk with everything that the authority says of the fleet.
-fn enrolments(nodes: &[Node]) -> MemoryStore {
+fn region_name(region: usize) -> String {
+    format!("region-{region}")
+}
+
+/// The fleet and the key with a number; every start has its own boot.
+fn identity(number: usize) -> Config {
+    let number = u16::try_from(number).expect("a simulated fleet has fewer than 65,536 nodes");
+    Config { fleet: testing::fleet(), key: testing::key(number), boot: testing::boot(0) }
+}
+
+fn uplink(targets: Vec<NodeId>) -> Uplink {
+    Uplink { targets, next: 0, attempts: 0, connection: None, home_first: false }
+}
+
+/// A disk with everything that the authority says of the fleet, and what was written of its sites before.
+fn enrolments(scenario: &Scenario, nodes: &[Node]) -> MemoryStore {
     let mut authority = testing::open(MemoryStore::new(), testing::AUTHORITY, 1);
     for (written, node) in nodes.iter().enumerate() {
         let key = node.author().to_string();
@@ -81,8 +110,16 @@ fn enrolments(nodes: &[Node]) -> MemoryStore {
                 testing::put(&mut authority, DocumentKind::Hub, "", name, resource);
             }
             PeerKind::Site { namespace, site, node } => {
-                let resource = json!({"spec": {"region": "eu"}});
+                let number = (written - scenario.hubs) / scenario.nodes_per_site;
+                let region = region_name(scenario.region_of_site(number));
+                let resource = json!({"spec": {"region": region}});
                 testing::put(&mut authority, DocumentKind::Site, namespace, site, resource);
+                for past in 0..scenario.history {
+                    let values = json!({"pos": {format!("k{}", past % 16): past}});
+                    let resource = json!({"spec": {"reason": "INC-1", "permanent": true, "values": values}});
+                    let name = format!("{site}.ops");
+                    testing::put(&mut authority, DocumentKind::Override, namespace, &name, resource);
+                }
                 let resource = json!({"spec": {"key": key, "role": "edge", "node": node}});
                 let name = format!("{site}.{node}");
                 testing::put(&mut authority, DocumentKind::Member, namespace, &name, resource);
@@ -93,15 +130,18 @@ fn enrolments(nodes: &[Node]) -> MemoryStore {
         }
     }
     authority.commit().expect("memory does not fail");
-    let mut hub = testing::open(MemoryStore::new(), nodes[0].key, u64::MAX);
+    let mut hub = testing::open(MemoryStore::new(), 1, u64::MAX);
     testing::carry(&authority, &mut hub);
     hub.store().fork()
 }
 
 /// Plans the first of each kind of work.
 pub(crate) fn schedule_all(world: &mut World) {
-    for kind in [Kind::Operator, Kind::Site, Kind::Checkpoint, Kind::Void] {
+    for kind in [Kind::Operator, Kind::Site, Kind::Checkpoint, Kind::Void, Kind::Machine] {
         schedule(world, kind);
+    }
+    for (number, at_ms) in world.scenario.work.policies_ms.clone().into_iter().enumerate() {
+        world.schedule(world.now + at_ms, Happening::Work(Kind::Policy(number as u64)));
     }
 }
 
@@ -112,8 +152,11 @@ fn schedule(world: &mut World, kind: Kind) {
         Kind::Site => work.site_every_ms,
         Kind::Checkpoint => work.checkpoint_every_ms,
         Kind::Void => work.void_every_ms,
+        Kind::Machine => work.machine_every_ms,
+        Kind::Policy(_) => 0,
     };
-    if every > 0 && world.busy {
+    let over = work.until_ms.is_some_and(|until_ms| world.elapsed_ms() >= until_ms);
+    if every > 0 && world.busy && !over {
         let at = world.now + 1 + world.random.below(2 * every);
         world.schedule(at, Happening::Work(kind));
     }
@@ -129,6 +172,8 @@ pub(crate) fn work(world: &mut World, kind: Kind) -> Result<(), Broken> {
         Kind::Site => report(world)?,
         Kind::Checkpoint => checkpoint(world)?,
         Kind::Void => overstep(world)?,
+        Kind::Machine => machine(world)?,
+        Kind::Policy(number) => policy(world, number)?,
     }
     schedule(world, kind);
     Ok(())
@@ -192,7 +237,7 @@ fn report(world: &mut World) -> Result<(), Broken> {
             put(DocumentKind::Override, &format!("{site}.local"), resource)
         }
         _ => {
-            let name = format!("{site}.m{}", world.random.below(MACHINES));
+            let name = format!("{site}.m{}", world.random.below(world.scenario.machines as u64));
             let spec =
                 json!({"capacity": {"cpu": 4 + number % 3}, "versions": {"kernel": format!("6.{number}")}});
             put(DocumentKind::Machine, &name, json!({"spec": spec}))
@@ -200,6 +245,30 @@ fn report(world: &mut World) -> Result<(), Broken> {
     };
     let write = Write::new(document, change, "inventory", world.clock(node));
     world.write(node, write).map(|_| ())
+}
+
+/// A machine says that something about it has changed.
+fn machine(world: &mut World) -> Result<(), Broken> {
+    let Some(node) = world.any_running(|node| !node.kind.is_hub()) else { return Ok(()) };
+    let Some(site) = site_of(world, node) else { return Ok(()) };
+    let number = world.totals.writes;
+    let name = format!("{site}.m{}", world.random.below(world.scenario.machines as u64));
+    let spec = json!({"capacity": {"cpu": 8}, "versions": {"kernel": format!("6.{number}")}});
+    let (document, change) = put(DocumentKind::Machine, &name, json!({"spec": spec}));
+    let write = Write::new(document, change, "inventory", world.clock(node));
+    let followed = number.checked_rem(world.scenario.work.machines_per_followed) == Some(0);
+    world.write_followed(node, write, followed.then_some(Audience::Hubs)).map(|_| ())
+}
+
+/// An operator changes what every site holds.
+fn policy(world: &mut World, number: u64) -> Result<(), Broken> {
+    let Some(hub) = world.any_running(|node| node.kind.is_hub()) else { return Ok(()) };
+    let resource = json!({"spec": {
+        "priority": 100, "selector": {"matchAll": true}, "values": {"pos": {"policy": number}},
+    }});
+    let (document, change) = put(DocumentKind::Profile, "policy", resource);
+    let write = Write::new(document, change, "ann", world.clock(hub)).because("simulated");
+    world.write_followed(hub, write, Some(Audience::Everybody)).map(|_| ())
 }
 
 fn checkpoint(world: &mut World) -> Result<(), Broken> {
@@ -223,7 +292,7 @@ fn overstep(world: &mut World) -> Result<(), Broken> {
     let Some(node) = world.any_running(|node| !node.kind.is_hub()) else { return Ok(()) };
     let Some(site) = site_of(world, node) else { return Ok(()) };
     let boot = Boot(world.random.bytes16());
-    let (now, run, time_ms, fleet) = (world.now, world.nodes[node].run, world.clock(node), world.fleet());
+    let (now, run, time_ms, fleet) = (world.now, world.nodes[node].run, world.clock(node), world.fleet);
     let header = Header {
         schema: SCHEMA_VERSION,
         fleet,
@@ -243,7 +312,7 @@ fn overstep(world: &mut World) -> Result<(), Broken> {
     let value: Arc<str> = Value::from(VOID_VALUE).to_string().into();
     let operations = vec![Operation::Put { path: "/spec/vars/owner".into(), value }];
     let event = Arc::new(Event::new(header, operations));
-    let group = Group::sign(&testing::key(world.nodes[node].key), vec![event]);
+    let group = Group::sign(&world.nodes[node].identity.key, vec![event]);
     let record = Record::Group(group).encode();
     let Some(running) = &mut world.nodes[node].running else { return Ok(()) };
     let merged = running.replica.merge(&[record]);

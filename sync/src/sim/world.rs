@@ -5,19 +5,22 @@
 
 use std::collections::BTreeMap;
 
+use driftless_core::event::ChainId;
 use driftless_core::ids::{Boot, FleetId};
-use driftless_core::name::Document;
+use driftless_core::name::{Document, Scope};
 use driftless_core::replica::{Replica, Write, WriteError};
 use driftless_core::store::MemoryStore;
 use driftless_core::testing;
 
+use super::follow::{Audience, Followed, Follower};
 use super::network::{Arrival, Network};
-use super::node::{Acknowledged, Node, NodeId, Running, Uplink};
+use super::node::{Acknowledged, Node, NodeId, Running, Uplink, Written};
+use super::outage;
 use super::random::Random;
 use super::report::{Broken, Totals};
 use super::scenario::Scenario;
 use super::workload;
-use crate::proto::{CutTarget, Input, Limits, Output, SessionId};
+use crate::proto::{CutTarget, Footprint, Input, Limits, Output, SessionId};
 
 /// Time at which worlds begin; sessions and clocks start from anything but zero.
 const BEGIN_MS: u64 = 1_000_000;
@@ -28,7 +31,7 @@ const COMMIT_MS: std::ops::Range<u64> = 1..6;
 /// How long a node waits before it dials again.
 const BACKOFF_MS: std::ops::Range<u64> = 200..3_000;
 /// How long a node is down after a crash.
-const DOWN_MS: std::ops::Range<u64> = 100..8_000;
+pub(crate) const DOWN_MS: std::ops::Range<u64> = 100..8_000;
 
 /// Something that will happen.
 #[derive(Debug)]
@@ -81,12 +84,19 @@ pub(crate) enum Happening {
 /// A fleet in virtual time.
 pub(crate) struct World {
     pub(crate) scenario: Scenario,
+    /// The simulated fleet's id.
+    pub(crate) fleet: FleetId,
     pub(crate) nodes: Vec<Node>,
     pub(crate) network: Network,
     pub(crate) random: Random,
     pub(crate) now: u64,
-    pub(crate) acknowledged: Vec<Acknowledged>,
+    /// What somebody was told is durable, by scope and chain.
+    pub(crate) acknowledged: BTreeMap<(Scope, ChainId), Acknowledged>,
     pub(crate) totals: Totals,
+    pub(crate) follower: Follower,
+    pub(crate) before_return: Option<outage::Before>,
+    /// The most that sessions took of one hub's memory.
+    pub(crate) sessions_max: Footprint,
     /// Limits of every engine.
     pub(crate) limits: Limits,
     /// Whether work and faults go on.
@@ -101,12 +111,16 @@ impl World {
     pub(crate) fn new(scenario: &Scenario, seed: u64) -> Self {
         let mut world = Self {
             scenario: scenario.clone(),
+            fleet: testing::fleet(),
             nodes: workload::fleet(scenario),
             network: Network::default(),
             random: Random::new(seed),
             now: BEGIN_MS,
-            acknowledged: vec![],
+            acknowledged: BTreeMap::new(),
             totals: Totals::default(),
+            follower: Follower::default(),
+            before_return: None,
+            sessions_max: Footprint::default(),
             limits: Limits { sessions_max: 100_000, ..Limits::default() },
             busy: true,
             queue: BTreeMap::new(),
@@ -234,8 +248,6 @@ impl World {
         for output in outputs {
             match output {
                 Output::Send { session, bytes, .. } => {
-                    self.totals.frames += 1;
-                    self.totals.bytes += bytes.len() as u64;
                     self.transmit(node, session, bytes);
                 }
                 Output::Close { session, reason, .. } => {
@@ -292,13 +304,21 @@ impl World {
     }
 
     fn transmit(&mut self, node: NodeId, session: SessionId, bytes: Vec<u8>) {
+        self.totals.frames += 1;
+        self.totals.bytes += bytes.len() as u64;
         let Some((connection, side)) = self.network.by_session.get(&(node, session)).copied() else { return };
+        let ends = self.network.connections.get(&connection).map(|connection| connection.ends);
+        match ends.map(|ends| ends.iter().filter(|end| self.nodes[end.node].kind.is_hub()).count()) {
+            Some(2) => self.totals.between_hubs.note(bytes.len()),
+            Some(1) => self.totals.to_edges.note(bytes.len()),
+            _ => {}
+        }
         self.transmit_on(connection, side, bytes);
     }
 
     fn transmit_on(&mut self, connection: u64, side: usize, bytes: Vec<u8>) {
         let place = (connection, side);
-        let arrivals = self.network.send(place, bytes, &self.scenario, &mut self.random, self.now);
+        let arrivals = self.network.send(place, bytes, &self.scenario.faults, &mut self.random, self.now);
         for Arrival { at_ms, to, bytes } in arrivals {
             self.schedule(at_ms, Happening::Arrive { connection, to, bytes });
         }
@@ -317,30 +337,66 @@ impl World {
         if self.nodes[node].run != run {
             return Ok(());
         }
-        let now = self.now;
+        let (now, away_until) = (self.now, self.nodes[node].away_until);
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
         running.commit_due = false;
         let committed = running.replica.commit();
         let committed = committed.map_err(|error| Broken::new(now, "commit", error.to_string()))?;
-        let chain =
-            driftless_core::event::ChainId { author: running.replica.author(), boot: running.replica.boot() };
-        for (document, event) in std::mem::take(&mut running.written) {
-            let seq = running.replica.vector(&document.scope()).seq(&chain);
-            let at_ms = now;
-            self.acknowledged.push(Acknowledged { node, at_ms, document, event, chain, seq, exempt: false });
+        let written = std::mem::take(&mut running.written);
+        let replica = &running.replica;
+        let chain = ChainId { author: replica.author(), boot: replica.boot() };
+        self.follower.committed((node, replica), &committed.scopes, (now, away_until));
+        let durable = written.into_iter().map(|written| {
+            let scope = written.document.scope();
+            let seq = replica.vector(&scope).seq(&chain);
+            (scope, seq, written)
+        });
+        for (scope, seq, written) in durable.collect::<Vec<_>>() {
+            self.acknowledge(node, (scope, chain, seq), written);
         }
         self.note(2, node, &committed.position.to_le_bytes());
         self.feed(node, Input::Committed { changed: committed.scopes.into_iter().collect() })
     }
 
+    /// Somebody is told that a write is durable.
+    fn acknowledge(&mut self, node: NodeId, (scope, chain, seq): (Scope, ChainId, u64), written: Written) {
+        let at_ms = self.now;
+        if let Some(audience) = written.follow {
+            let concerned = |other: &NodeId| {
+                let kind = &self.nodes[*other];
+                *other != node
+                    && match audience {
+                        Audience::Hubs => kind.kind.is_hub(),
+                        Audience::Everybody => kind.interest().contains(&scope),
+                    }
+            };
+            let lacking = (0..self.nodes.len()).filter(concerned).collect();
+            let change = Followed { chain, seq, at_ms, audience, lacking };
+            self.follower.follow(scope.clone(), change);
+        }
+        let Written { document, event, .. } = written;
+        let writes = self.acknowledged.get(&(scope.clone(), chain)).map_or(0, |before| before.writes) + 1;
+        self.acknowledged.insert((scope, chain), Acknowledged { node, at_ms, document, event, seq, writes });
+    }
+
     /// Writes as a person or program at a node; false if the node may not or cannot.
     pub(crate) fn write(&mut self, node: NodeId, write: Write) -> Result<bool, Broken> {
+        self.write_followed(node, write, None)
+    }
+
+    /// The same, and follows the change to whom it concerns.
+    pub(crate) fn write_followed(
+        &mut self,
+        node: NodeId,
+        write: Write,
+        follow: Option<Audience>,
+    ) -> Result<bool, Broken> {
         let (now, run) = (self.now, self.nodes[node].run);
         let document = write.document.clone();
         let Some(running) = &mut self.nodes[node].running else { return Ok(false) };
         match running.replica.write(write) {
             Ok(written) => {
-                running.written.extend(written.event.map(|event| (document, event)));
+                running.written.extend(written.event.map(|event| Written { document, event, follow }));
                 self.commit_soon(node, run);
                 self.totals.writes += 1;
                 Ok(true)
@@ -382,6 +438,11 @@ impl World {
         if self.nodes[node].run != run || self.nodes[node].running.is_none() {
             return Ok(());
         }
+        if self.now < self.nodes[node].away_until {
+            let at = self.nodes[node].away_until;
+            self.schedule(at, Happening::Dial { node, uplink, run });
+            return Ok(());
+        }
         let up = self.nodes[target].running.is_some() && self.network.reachable(node, target);
         let cut = |node: &Node, peer: &Node| {
             node.running.as_ref().is_some_and(|running| running.engine.is_cut(&peer.kind))
@@ -393,9 +454,15 @@ impl World {
             self.dial_later(node, uplink);
             return Ok(());
         }
-        let connection = self.network.open([node, target], &self.scenario, &mut self.random, self.now);
-        self.nodes[node].uplinks[uplink].connection = Some(connection);
-        self.nodes[node].uplinks[uplink].attempts = 0;
+        let link = self.scenario.link_between(node, target);
+        let faults = &self.scenario.faults;
+        let connection = self.network.open([node, target], link, faults, &mut self.random, self.now);
+        let place = &mut self.nodes[node].uplinks[uplink];
+        place.connection = Some(connection);
+        place.attempts = 0;
+        if place.home_first {
+            place.next = place.targets.len() - 1;
+        }
         self.totals.connections += 1;
         let ends = self.network.connections[&connection].ends;
         self.note(4, node, &(target as u64).to_le_bytes());
@@ -474,8 +541,8 @@ impl World {
         self.lose(connection, first, reason, heard_at)
     }
 
-    /// A node loses power, and starts again later.
-    pub(crate) fn crash(&mut self, node: NodeId) {
+    /// A node loses power, and starts again after a while.
+    pub(crate) fn crash(&mut self, node: NodeId, down_ms: std::ops::Range<u64>) {
         self.note(6, node, &[]);
         self.count_events_of(node);
         self.nodes[node].crash();
@@ -486,7 +553,7 @@ impl World {
                 self.schedule(at, Happening::Lose { connection, side: 1 - side, reason, heard_at });
             }
         }
-        let at = self.now + self.random.within(DOWN_MS);
+        let at = self.now + self.random.within(down_ms);
         self.schedule(at, Happening::Start { node });
     }
 
@@ -533,19 +600,14 @@ impl World {
 
     /// A running node that `wanted` accepts.
     pub(crate) fn any_running(&mut self, wanted: impl Fn(&Node) -> bool) -> Option<NodeId> {
-        let candidates: Vec<NodeId> =
-            self.running().filter(|(_, node, _)| wanted(node)).map(|(id, ..)| id).collect();
-        self.random.pick(&candidates).copied()
+        let candidates = self.running().filter(|(_, node, _)| wanted(node)).count();
+        let chosen = self.random.below(candidates as u64) as usize;
+        self.running().filter(|(_, node, _)| wanted(node)).nth(chosen).map(|(id, ..)| id)
     }
 
     /// The replica of a running node.
     pub(crate) fn replica(&self, node: NodeId) -> Option<&Replica<MemoryStore>> {
         self.nodes[node].running.as_ref().map(|running| &running.replica)
-    }
-
-    /// The simulated fleet's id.
-    pub(crate) fn fleet(&self) -> FleetId {
-        testing::fleet()
     }
 
     /// The clock that a node shows people.
