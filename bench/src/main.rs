@@ -18,6 +18,7 @@ mod relay;
 mod reopen;
 mod report;
 mod samples;
+mod virtual_fleet;
 mod visible;
 mod wire;
 mod workload;

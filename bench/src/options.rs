@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::environment::Environment;
 use crate::report::{Section, print_environment, write_json};
+use crate::virtual_fleet::VirtualFleet;
 use crate::{child, commits, hello, memory, merge, reopen, visible, wire};
 
 /// Measures Driftless; docs/BENCHMARKS.md says how to read it.
@@ -92,6 +93,8 @@ enum What {
     Memory,
     /// All of the above.
     All,
+    /// A fleet in virtual time, from a scenario file: thousands of sites in one thread.
+    Fleet(VirtualFleet),
     /// A process that another measurement starts.
     #[command(hide = true)]
     Child {
@@ -110,6 +113,11 @@ impl Command {
         let environment = Environment::here(&options.root());
         print_environment(&environment);
         let mut sections = vec![];
+        if let What::Fleet(fleet) = &self.what {
+            let section = fleet.measure(options.quick)?;
+            section.print();
+            sections.push(section);
+        }
         for measure in self.what.measurements() {
             let section = measure(options)?;
             section.print();
@@ -143,7 +151,7 @@ impl What {
                 reopen::measure,
                 memory::measure,
             ],
-            Self::Child { .. } => vec![],
+            Self::Fleet(_) | Self::Child { .. } => vec![],
         }
     }
 }

@@ -9,6 +9,8 @@ pub(crate) struct Resident {
     pub(crate) total: u64,
     /// What the process made itself: heap and stacks.
     pub(crate) own: u64,
+    /// The most that it has been in all.
+    pub(crate) peak: u64,
 }
 
 /// The resident memory of a process.
@@ -23,7 +25,7 @@ pub(crate) fn resident(pid: u32) -> anyhow::Result<Resident> {
         let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
         anyhow::Ok(kib * 1024)
     };
-    Ok(Resident { total: field("VmRSS:")?, own: field("RssAnon:")? })
+    Ok(Resident { total: field("VmRSS:")?, own: field("RssAnon:")?, peak: field("VmHWM:")? })
 }
 
 /// The CPU time of the calling thread so far, in seconds: what its work costs, however busy the machine.
