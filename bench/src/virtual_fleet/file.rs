@@ -25,7 +25,7 @@ const MS_PER_HOUR: f64 = 3_600_000.0;
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
     #[serde(skip)]
-    name: String,
+    pub(super) name: String,
     pub(super) about: String,
     #[serde(default = "one")]
     pub(super) seed: u64,
@@ -33,18 +33,18 @@ pub(super) struct File {
     pub(super) hubs_per_region: usize,
     pub(super) sites: usize,
     #[serde(default = "one_node")]
-    nodes_per_site: usize,
+    pub(super) nodes_per_site: usize,
     pub(super) machines_per_site: usize,
     /// Events of operators in each site's scope before the run.
     #[serde(default)]
     pub(super) history_per_site: usize,
     pub(super) busy_seconds: u64,
     #[serde(default = "ten_minutes")]
-    settle_seconds: u64,
+    pub(super) settle_seconds: u64,
     #[serde(default = "one")]
-    step_seconds: u64,
+    pub(super) step_seconds: u64,
     #[serde(default)]
-    links: LinksFile,
+    pub(super) links: LinksFile,
     #[serde(default)]
     pub(super) work: WorkFile,
     #[serde(default)]
@@ -53,7 +53,7 @@ pub(super) struct File {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct LinksFile {
+pub(super) struct LinksFile {
     within_region: LinkFile,
     between_regions: LinkFile,
     edges: LinkFile,
