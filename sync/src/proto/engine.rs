@@ -320,7 +320,7 @@ impl Engine {
         });
         let hubs = self.hubs.iter().filter_map(|id| self.sessions.get(id)).flat_map(|session| {
             let due = session.announce_at_ms.into_iter().chain(session.telling.at_ms);
-            due.chain(session.fetch.values().copied())
+            due.chain(session.fetch_at_ms)
         });
         let sweep = (!self.sessions.is_empty()).then_some(self.sweep_at_ms);
         let paced = self.paced.first().map(|(at, _)| *at);

@@ -134,6 +134,8 @@ pub(crate) struct Session {
     pub(crate) announce_at_ms: Option<u64>,
     /// Hub to hub: scopes of which the peer announced more than is held, to fetch if it stays so.
     pub(crate) fetch: BTreeMap<Scope, u64>,
+    /// No later than the first of them is due.
+    pub(crate) fetch_at_ms: Option<u64>,
     /// Hub to hub: how much of the own presence was told.
     pub(crate) telling: Telling,
     /// Between nodes of a site: whether the peer says that it has a session with a hub.
@@ -173,6 +175,7 @@ impl Session {
             shown: BTreeMap::new(),
             announce_at_ms: None,
             fetch: BTreeMap::new(),
+            fetch_at_ms: None,
             telling: Telling::default(),
             has_uplink: false,
         }

@@ -345,6 +345,7 @@ impl Engine {
             known.share(Some(&own));
             if ahead {
                 session.fetch.entry(scope).or_insert(fetch_at_ms);
+                session.fetch_at_ms.get_or_insert(fetch_at_ms);
             }
             if session.fetch.len() > FRAME_SCOPES_MAX {
                 let (what, max) = ("announced scopes to fetch", FRAME_SCOPES_MAX);
@@ -397,8 +398,12 @@ impl Engine {
     pub(crate) fn fetch_due(&mut self, out: &mut Vec<Output>) {
         for id in self.hubs.clone() {
             let Some(session) = self.sessions.get_mut(&id) else { continue };
+            if session.fetch_at_ms.is_none_or(|at_ms| at_ms > self.now_ms) {
+                continue;
+            }
             let due: Vec<Scope> =
                 session.fetch.iter().filter(|(_, at)| **at <= self.now_ms).map(|(s, _)| s.clone()).collect();
+            session.fetch_at_ms = session.fetch.values().filter(|at| **at > self.now_ms).min().copied();
             for scope in due {
                 let Some(session) = self.sessions.get_mut(&id) else { continue };
                 session.fetch.remove(&scope);
