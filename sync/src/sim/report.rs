@@ -153,6 +153,8 @@ pub struct Totals {
     pub connections: u64,
     /// Writes that were made.
     pub writes: u64,
+    /// Writes that somebody was told are durable.
+    pub acknowledged: u64,
     /// Checkpoints that sites wrote.
     pub checkpoints: u64,
     /// Events that were signed without authority.

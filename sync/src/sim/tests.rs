@@ -132,6 +132,7 @@ fn regions_that_are_cut_off_and_hubs_that_fail_lose_nothing() {
     let report = passes(&scenario, 1);
     assert!(report.totals.faults["hub failures"] > 1 && report.totals.faults["partitions"] > 1);
     assert!(report.machine_ms.len() > 100 && report.not_arrived == 0, "{report:?}");
+    assert_eq!(report.acknowledged, report.totals.acknowledged);
     assert!(report.hubs.times_received() < 1.2, "{:?}", report.hubs);
     assert!(report.totals.to_edges.bytes > 0 && report.totals.between_hubs.bytes > 0);
 }

@@ -361,6 +361,7 @@ impl World {
     /// Somebody is told that a write is durable.
     fn acknowledge(&mut self, node: NodeId, (scope, chain, seq): (Scope, ChainId, u64), written: Written) {
         let at_ms = self.now;
+        self.totals.acknowledged += 1;
         if let Some(audience) = written.follow {
             let concerned = |other: &NodeId| {
                 let kind = &self.nodes[*other];
