@@ -12,7 +12,7 @@ use crate::document::{DocumentState, Effect};
 use crate::event::Event;
 use crate::group::Record;
 use crate::log::Entry;
-use crate::name::{Document, Kind};
+use crate::name::{Document, Kind, Scope};
 use crate::store::{Batch, Order, Store, StoreError, prefix_end};
 
 /// A document as it is now.
@@ -143,6 +143,41 @@ impl<S: Store> Replica<S> {
             );
         }
         Ok(history)
+    }
+
+    /// The event at a position of a scope's log, unless it is not there (any more). Costs one read.
+    pub fn event_at(&self, scope: &Scope, position: u64) -> Result<Option<HistoryEntry>, StoreError> {
+        let read = self.log.read(scope, position.saturating_sub(1), 1)?;
+        let Some(entry) = read.entries.first().filter(|entry| entry.first <= position) else {
+            return Ok(None);
+        };
+        let Record::Group(group) = self.decode(&entry.bytes)? else { return Ok(None) };
+        let seq = entry.first_seq + (position - entry.first);
+        let event = group.events().find(|event| event.header().author_seq == seq);
+        Ok(event.map(|event| HistoryEntry {
+            effect: self.authority.effect(event.header()),
+            event: Arc::clone(event),
+            position,
+        }))
+    }
+
+    /// The documents of some kinds that changed last, newest first, at most `limit`, each with the position
+    /// of its last event; deleted ones too. Reads nothing, but looks at every document of these kinds.
+    pub fn last_changed(&self, kinds: &[Kind], limit: usize) -> Vec<(u64, Document)> {
+        let entries = self.scopes.iter().flat_map(|(scope, state)| {
+            kinds.iter().flat_map(move |kind| {
+                let from = (*kind, String::new());
+                let of_kind = state.documents.range(from..).take_while(move |((found, _), _)| found == kind);
+                of_kind.map(move |((_, name), entry)| (entry.version, scope, *kind, name))
+            })
+        });
+        let mut newest: Vec<_> = entries.collect();
+        newest.sort_unstable_by_key(|(position, ..)| std::cmp::Reverse(*position));
+        newest.truncate(limit);
+        let document = |(position, scope, kind, name): (u64, &Scope, Kind, &String)| {
+            Some((position, super::document_in(scope, kind, name).ok()?))
+        };
+        newest.into_iter().filter_map(document).collect()
     }
 
     /// Up to `limit` changes after a position, oldest first.

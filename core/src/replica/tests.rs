@@ -446,3 +446,23 @@ fn a_hub_that_is_heard_of_late_is_executed_as_if_it_had_been_known() {
     }
     assert_eq!(value(&site, "store-base", "/spec/values/pos/replicas"), json!(2));
 }
+
+#[test]
+fn the_last_changes_are_found_by_position() {
+    let (mut hub, ..) = fleet();
+    for name in ["store-base", "depots"] {
+        put(&mut hub, Kind::Profile, "acme", name, profile());
+    }
+    put(&mut hub, Kind::App, "acme", "pos", json!({"spec": {}}));
+    hub.commit().unwrap();
+    patch(&mut hub, "store-base", json!({"spec": {"priority": 7}}));
+    let kinds = [Kind::Profile, Kind::App];
+    let last = hub.last_changed(&kinds, 2);
+    let names: Vec<&str> = last.iter().map(|(_, document)| document.name()).collect();
+    assert_eq!(names, ["store-base", "pos"]);
+    let (position, document) = &last[0];
+    let found = hub.event_at(&document.scope(), *position).unwrap().unwrap();
+    assert_eq!((found.event.header().author_seq, found.position), (3, *position));
+    assert!(hub.event_at(&document.scope(), position + 1).unwrap().is_none());
+    assert!(hub.event_at(&Scope::Fleet, *position).unwrap().is_none(), "another scope's");
+}
