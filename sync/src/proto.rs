@@ -117,12 +117,14 @@
 //! ```
 
 pub mod codec;
+pub mod delivery;
 pub mod engine;
 mod find;
 mod flow;
 pub mod footprint;
 pub mod frame;
 mod greeting;
+pub mod inquiry;
 pub mod interest;
 pub mod presence;
 pub mod reason;
@@ -134,10 +136,12 @@ mod summary;
 mod transfer;
 mod uplink;
 
+pub use delivery::{Backlog, Delivery, EventPlace, PeerDelivery};
 pub use engine::{Engine, EngineConfig, Input, Limits, Output};
 pub use footprint::Footprint;
+pub use inquiry::{Answer, Bits, Question, SiteReach};
 pub use interest::{Class, Interest, PeerId, PeerInfo, PeerKind};
 pub use presence::{Heard, HubPresence, Lease, Presence};
 pub use reason::{Reason, Violation};
 pub use session::SessionId;
-pub use status::{Condition, Counters, CutTarget, Delivery, PeerState, PeerStatus};
+pub use status::{Condition, Counters, CutTarget, PeerState, PeerStatus};

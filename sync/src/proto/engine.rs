@@ -17,6 +17,7 @@ use driftless_core::wire::DecodeError;
 
 use super::codec::Codec;
 use super::frame::{self, Ask, Frame};
+use super::inquiry::{Answer, INQUIRIES_PER_MINUTE};
 use super::interest::{Class, Interest, PeerId, PeerInfo};
 use super::presence::Teller;
 use super::reason::{Reason, Violation};
@@ -175,6 +176,15 @@ pub enum Output {
     },
     /// Something that an operator should know; also kept in [`Engine::conditions`].
     Condition(Condition),
+    /// A hub has answered an [`Engine::inquire`].
+    Answered {
+        /// The session.
+        session: SessionId,
+        /// The inquiry.
+        number: u64,
+        /// What the hub says.
+        answer: Answer,
+    },
 }
 
 /// Why handling an input stopped.
@@ -411,6 +421,8 @@ impl Engine {
             Frame::Announce(entries) => self.announced(id, entries, replica),
             Frame::Presence(told) => self.presence_told(id, told),
             Frame::Uplink(has_uplink) => self.uplink_said(id, has_uplink),
+            Frame::Inquiry { number, question } => self.inquired(id, number, &question, replica, out),
+            Frame::Answer { number, answer } => self.answered(id, number, answer, out),
         }
     }
 
@@ -444,6 +456,7 @@ impl Engine {
         let mut stalled = vec![];
         for (id, session) in &mut self.sessions {
             session.restarts_left = self.config.limits.restarts_per_minute;
+            session.inquiries.allowance = INQUIRIES_PER_MINUTE;
             if !session.is_owed() {
                 session.owed_since_ms = self.now_ms;
             } else if self.now_ms >= session.owed_since_ms + ms {

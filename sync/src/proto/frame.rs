@@ -17,6 +17,7 @@ use driftless_core::vector::Vector;
 use driftless_core::wire::{DecodeError, Reader, Writer};
 
 use super::codec::EventsBody;
+use super::inquiry::{Answer, Question};
 use super::interest::{INTEREST_SCOPES_MAX, Interest};
 use super::riblt::Cell;
 use super::presence::{self, Told};
@@ -111,6 +112,20 @@ pub enum Frame {
     Presence(Vec<Told>),
     /// Between nodes of one site: whether the sender has a session with a hub.
     Uplink(bool),
+    /// A hub asks another how far events have come.
+    Inquiry {
+        /// Counts the inquiries of one direction.
+        number: u64,
+        /// What it asks.
+        question: Question,
+    },
+    /// The answer to an inquiry.
+    Answer {
+        /// The inquiry's number.
+        number: u64,
+        /// What is so.
+        answer: Answer,
+    },
     /// The sender ends the session.
     Bye {
         /// Why, as a number.
@@ -204,6 +219,8 @@ const TYPE_PAGE: u8 = 12;
 const TYPE_COVERS: u8 = 13;
 const TYPE_PRESENCE: u8 = 20;
 const TYPE_UPLINK: u8 = 21;
+const TYPE_INQUIRY: u8 = 22;
+const TYPE_ANSWER: u8 = 23;
 const CHECK_BYTES: usize = 4;
 
 /// Length in bytes of the first frame in `bytes`, its prefix included, once the prefix is there.
@@ -291,9 +308,19 @@ pub(crate) fn encode(number: u64, frame: &Frame) -> Vec<u8> {
             body.byte(u8::from(*has_uplink));
             TYPE_UPLINK
         }
+        Frame::Inquiry { number, question } => {
+            body.varint(*number);
+            question.encode(&mut body);
+            TYPE_INQUIRY
+        }
+        Frame::Answer { number, answer } => {
+            body.varint(*number);
+            answer.encode(&mut body);
+            TYPE_ANSWER
+        }
         Frame::Bye { code, reason } => {
             body.varint(u64::from(*code));
-            body.text(&clip(reason));
+            body.text(clip(reason, REASON_BYTES_MAX));
             TYPE_BYE
         }
         Frame::Unknown { code } => *code,
@@ -399,6 +426,10 @@ fn decode_body(code: u8, reader: &mut Reader<'_>) -> Result<Frame, DecodeError> 
             1 => Frame::Uplink(true),
             _ => return Err(reader.fault("uplink")),
         },
+        TYPE_INQUIRY => {
+            Frame::Inquiry { number: reader.varint("inquiry")?, question: Question::decode(reader)? }
+        }
+        TYPE_ANSWER => Frame::Answer { number: reader.varint("answer")?, answer: Answer::decode(reader)? },
         TYPE_BYE => {
             let code = u32::try_from(reader.varint("bye code")?).map_err(|_| reader.fault("bye code"))?;
             Frame::Bye { code, reason: reader.text(REASON_BYTES_MAX, "bye reason")?.to_owned() }
@@ -491,9 +522,10 @@ fn decode_scope(reader: &mut Reader<'_>) -> Result<Scope, DecodeError> {
     reader.text(SCOPE_BYTES_MAX, "scope")?.parse().map_err(|_| reader.fault("scope"))
 }
 
-fn clip(text: &str) -> String {
-    let end = (0..=text.len().min(REASON_BYTES_MAX)).rev().find(|at| text.is_char_boundary(*at));
-    text[..end.unwrap_or(0)].to_owned()
+/// The start of a text, so many bytes at most.
+pub(crate) fn clip(text: &str, bytes_max: usize) -> &str {
+    let end = (0..=text.len().min(bytes_max)).rev().find(|at| text.is_char_boundary(*at));
+    &text[..end.unwrap_or(0)]
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use super::find::Finding;
 use super::frame::ScopeTag;
 use super::engine::Limits;
 use super::flow::Flow;
+use super::inquiry::Inquiries;
 use super::interest::{Interest, PeerInfo};
 use super::presence::Telling;
 use super::reason::Violation;
@@ -140,6 +141,8 @@ pub(crate) struct Session {
     pub(crate) telling: Telling,
     /// Between nodes of a site: whether the peer says that it has a session with a hub.
     pub(crate) has_uplink: bool,
+    /// Hub to hub: questions about other peers.
+    pub(crate) inquiries: Inquiries,
 }
 
 impl Session {
@@ -178,6 +181,7 @@ impl Session {
             fetch_at_ms: None,
             telling: Telling::default(),
             has_uplink: false,
+            inquiries: Inquiries::default(),
         }
     }
 
@@ -191,6 +195,11 @@ impl Session {
         self.awaiting.len() + self.differing.len() + self.expected.len()
     }
 
+    /// Whether the peer's part of a scope has been compared and found equal, or said by it.
+    pub(crate) fn is_compared(&self, scope: &Scope) -> bool {
+        self.is_live() && !self.is_comparing(scope) && self.finding.is_none()
+    }
+
     /// Whether an answer of the peer is due.
     pub(crate) fn is_owed(&self) -> bool {
         !self.in_flight.is_empty()
@@ -198,6 +207,7 @@ impl Session {
             || !self.expected.is_empty()
             || self.finding.is_some()
             || self.restarts.values().any(|restart| restart.waiting)
+            || self.inquiries.is_owed()
     }
 
     pub(crate) fn is_live(&self) -> bool {

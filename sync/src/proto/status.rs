@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use driftless_core::event::ChainId;
 use driftless_core::ids::{Author, Boot};
 use driftless_core::name::Scope;
 use driftless_core::vector::Vector;
@@ -94,31 +93,6 @@ pub struct PeerStatus {
     pub reason: Option<String>,
 }
 
-/// Where one event is on its way to one peer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Delivery {
-    /// The peer has acknowledged that it is durable there.
-    Durable,
-    /// Sent, and not acknowledged yet.
-    InFlight,
-    /// Behind others: so many events of the scope are before it or with it.
-    Waiting {
-        /// Events of the scope that the peer lacks.
-        events: u64,
-    },
-    /// The peer is not connected.
-    NotConnected {
-        /// Since when.
-        since_ms: u64,
-        /// Why the last session ended.
-        reason: String,
-    },
-    /// The peer does not want the scope, or may not hold it.
-    OutsideInterest,
-    /// The peer's part of the scope is not known yet.
-    Comparing,
-}
-
 /// Counts since the engine was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -143,12 +117,12 @@ pub struct Counters {
 /// A peer whose session has ended.
 #[derive(Debug, Clone)]
 pub(crate) struct Gone {
-    peer: PeerInfo,
-    since_ms: u64,
-    heard_ms: i64,
-    reason: String,
-    interest: Option<Interest>,
-    known: BTreeMap<Scope, Known>,
+    pub(crate) peer: PeerInfo,
+    pub(crate) since_ms: u64,
+    pub(crate) heard_ms: i64,
+    pub(crate) reason: String,
+    pub(crate) interest: Option<Interest>,
+    pub(crate) known: BTreeMap<Scope, Known>,
 }
 
 impl Engine {
@@ -170,55 +144,6 @@ impl Engine {
             reason: Some(gone.reason.clone()),
         });
         connected.chain(gone).collect()
-    }
-
-    /// Where the event at `seq` of a chain is on its way to each peer.
-    pub fn delivery(&self, scope: &Scope, chain: &ChainId, seq: u64) -> Vec<(PeerId, Delivery)> {
-        let connected = self.sessions.values().map(|session| {
-            let id = PeerId(session.peer.key);
-            (id, self.delivery_in_session(session, scope, chain, seq))
-        });
-        let gone = self.gone.iter().filter(|(id, _)| !self.is_connected(id.0)).map(|(id, gone)| {
-            let wants = gone.interest.as_ref().is_none_or(|interest| interest.contains(scope));
-            let durable = gone.known.get(scope).is_some_and(|known| known.acked.covers(chain, seq));
-            let delivery = if !wants || !gone.peer.kind.may_hold(scope) {
-                Delivery::OutsideInterest
-            } else if durable {
-                Delivery::Durable
-            } else {
-                Delivery::NotConnected { since_ms: gone.since_ms, reason: gone.reason.clone() }
-            };
-            (*id, delivery)
-        });
-        connected.chain(gone).collect()
-    }
-
-    fn delivery_in_session(&self, session: &Session, scope: &Scope, chain: &ChainId, seq: u64) -> Delivery {
-        if !session.is_live() {
-            return Delivery::Comparing;
-        }
-        if !session.takes(scope) {
-            return Delivery::OutsideInterest;
-        }
-        let Some(known) = session.known.get(scope) else {
-            // Nothing was noted of it since the session found it to be equal.
-            let unsure = session.is_comparing(scope) || session.finding.is_some();
-            return if unsure { Delivery::Comparing } else { Delivery::Durable };
-        };
-        let in_flight = |frame: &super::session::InFlight| {
-            let heads = frame.heads.iter().filter(|(sent, _)| sent == scope);
-            heads.flat_map(|(_, heads)| heads.iter()).any(|(c, last)| c == chain && *last >= seq)
-        };
-        if known.acked.covers(chain, seq) {
-            Delivery::Durable
-        } else if session.in_flight.iter().any(in_flight) {
-            Delivery::InFlight
-        } else if session.is_comparing(scope) {
-            Delivery::Comparing
-        } else {
-            let own = self.own.get(scope);
-            Delivery::Waiting { events: own.map_or(0, |own| own.missing_in(&known.acked)) }
-        }
     }
 
     /// What an operator should know, oldest first.

@@ -257,6 +257,8 @@ impl World {
                     }
                 }
                 Output::Condition(_) => self.totals.conditions += 1,
+                // Nobody asks here.
+                Output::Answered { .. } => {}
             }
         }
         self.end_needless_uplink(node)?;

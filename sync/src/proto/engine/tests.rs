@@ -7,6 +7,7 @@ mod bulk;
 mod corpus;
 mod fairness;
 mod star;
+mod asking;
 mod table;
 
 use std::collections::BTreeSet;

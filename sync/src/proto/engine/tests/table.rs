@@ -9,7 +9,7 @@ use driftless_core::testing::{self, carry, enrolled, put};
 use serde_json::json;
 
 use super::super::*;
-use crate::proto::{Delivery, PeerKind};
+use crate::proto::{Answer, Delivery, EventPlace, PeerKind};
 
 pub(super) const HUB_EU: u16 = 1;
 pub(super) const HUB_US: u16 = 2;
@@ -33,6 +33,8 @@ pub(super) struct Table {
     pub(super) sessions: u64,
     pub(super) carried: Vec<((usize, usize), Vec<u8>)>,
     pub(super) burst_max: usize,
+    /// Who was answered what.
+    pub(super) answers: Vec<(usize, Answer)>,
 }
 
 impl Seat {
@@ -70,6 +72,7 @@ impl Table {
             sessions: 0,
             carried: vec![],
             burst_max: 0,
+            answers: vec![],
         }
     }
 
@@ -149,6 +152,7 @@ impl Table {
                     }
                 }
                 Output::Condition(_) => {}
+                Output::Answered { answer, .. } => self.answers.push((node, answer)),
             }
         }
         self.burst_max = bursts.into_values().max().unwrap_or(0).max(self.burst_max);
@@ -286,9 +290,10 @@ impl Table {
         chain: ChainId,
         seq: u64,
     ) -> Delivery {
-        let key = PeerId(testing::author(self.nodes[peer].key));
-        let all = self.nodes[node].engine.delivery(scope, &chain, seq);
-        all.into_iter().find(|(id, _)| *id == key).unwrap().1
+        let (seat, key) = (&self.nodes[node], testing::author(self.nodes[peer].key));
+        let place = EventPlace { scope: scope.clone(), chain, seq };
+        let all = seat.engine.deliveries(&place, |_| true, true, &seat.replica).unwrap();
+        all.into_iter().find(|peer| peer.key == key).unwrap().delivery
     }
 
     /// Digests at `node` of the scopes that `like` wants.
