@@ -23,6 +23,7 @@ mod namespaces;
 mod openapi;
 mod operations;
 mod patch;
+mod progress;
 mod request;
 mod resolve;
 mod resources;
@@ -32,6 +33,7 @@ mod site_status;
 mod status_error;
 mod table;
 pub mod time;
+mod trace;
 mod version;
 mod watch;
 mod why;
@@ -43,9 +45,10 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::{get, post};
-use driftless_core::ids::{EventId, FleetId};
+use driftless_core::ids::FleetId;
 use driftless_core::replica::Replica;
 use driftless_core::store::Store;
+use driftless_sync::proto::{EventPlace, SiteReach};
 use serde_json::Value;
 use tokio::sync::{Semaphore, watch as signal};
 
@@ -53,8 +56,12 @@ pub use caller::Caller;
 pub use kinds::{SERVED, Served};
 pub use metrics::{Metric, MetricKind};
 pub use site_status::phase;
+pub use progress::RECENT_MAX;
 pub use status_error::{Cause, Named, StatusError};
+pub use trace::ChangeName;
 use version::Versions;
+
+use crate::convergence::{Deliveries, Told};
 
 /// The API group of all kinds.
 pub const GROUP: &str = "driftless.dev";
@@ -124,9 +131,24 @@ pub trait Backend: Send + Sync + 'static {
         None
     }
 
+    /// How an event stands with the other hubs, and with the nodes of one site or of all, as every hub says
+    /// that can be asked; the default asks nobody.
+    fn deliveries(
+        &self,
+        _place: EventPlace,
+        _site: Option<(String, String)>,
+    ) -> Pending<'_, Result<Deliveries, StatusError>> {
+        Box::pin(std::future::ready(Ok(Deliveries::default())))
+    }
+
+    /// Which sites hold which events, as every hub says that can be asked; the default asks nobody.
+    fn reach(&self, _places: Vec<EventPlace>) -> Pending<'_, Result<Vec<Told<Vec<SiteReach>>>, StatusError>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
     /// The node's own metrics, beside those of the API.
-    fn metrics(&self) -> Vec<Metric> {
-        Vec::new()
+    fn metrics(&self) -> Pending<'_, Vec<Metric>> {
+        Box::pin(std::future::ready(Vec::new()))
     }
 }
 
@@ -196,13 +218,6 @@ pub enum Operation {
         /// On whose behalf.
         by: String,
     },
-    /// Where an event is, hop by hop.
-    Trace {
-        /// The event.
-        event: EventId,
-        /// Only this site, if given.
-        site: Option<String>,
-    },
     /// The join tokens that this node issued.
     Tokens,
     /// Issue a join token.
@@ -231,6 +246,7 @@ struct Shared {
     requests: Arc<Semaphore>,
     waiters: Arc<Semaphore>,
     sites: site_status::Cache,
+    recent: progress::Recent,
     counters: metrics::Counters,
 }
 
@@ -244,6 +260,7 @@ impl Api {
             requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
             waiters: Arc::new(Semaphore::new(WAITERS_MAX)),
             sites: site_status::Cache::default(),
+            recent: progress::Recent::default(),
             counters: metrics::Counters::default(),
         }))
     }
@@ -346,7 +363,13 @@ fn own() -> Router<Api> {
         .route("/v1/peers", get(operations::peers))
         .route("/v1/peers/cut", post(operations::cut))
         .route("/v1/peers/heal", post(operations::heal))
-        .route("/v1/trace/{event}", get(operations::trace))
+        .route("/v1/trace/{event}", get(trace::of_event))
+        .route("/v1/trace/{kind}/{name}", get(trace::of_fleet_wide))
+        .route("/v1/trace/{kind}/{namespace}/{name}", get(trace::of_namespaced))
+        .route("/v1/progress", get(progress::recent))
+        .route("/v1/progress/{event}", get(progress::of_event))
+        .route("/v1/progress/{kind}/{name}", get(progress::of_fleet_wide))
+        .route("/v1/progress/{kind}/{namespace}/{name}", get(progress::of_namespaced))
         .route("/v1/tokens", get(operations::tokens).post(operations::token_create))
         .route("/v1/tokens/{id}", axum::routing::delete(operations::token_revoke))
         .route("/v1/whoami", get(operations::whoami))

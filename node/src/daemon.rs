@@ -11,6 +11,7 @@
 mod backend;
 pub mod clock;
 mod joining;
+mod lag;
 mod links;
 pub mod node;
 pub mod options;
@@ -26,6 +27,7 @@ mod tokens;
 mod uplink;
 
 pub use joining::JoinFailure;
+pub(crate) use links::hubs as known_hubs;
 pub use options::{EdgeOptions, HubOptions};
 pub use process::{run_edge, run_hub};
 pub use runtime::{Active, Runtime};

@@ -1,6 +1,7 @@
 //! Nodes.
 pub mod api;
 pub mod cli;
+pub mod convergence;
 pub mod daemon;
 pub mod desired;
 pub mod edge;

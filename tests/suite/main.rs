@@ -21,3 +21,4 @@ mod presence;
 mod rig;
 mod simulation;
 mod tidy;
+mod trace;

@@ -59,7 +59,10 @@ pub(super) async fn metrics(State(api): State<Api>) -> Result<impl IntoResponse,
     let mut families = of_api(&api);
     families.extend(of_replica(&api).await?);
     families.push(of_sites(&api).await?);
-    families.extend(api.backend().metrics());
+    families.extend(api.backend().metrics().await);
+    if api.local().site.is_none() {
+        families.extend(api.progress_metrics().await?);
+    }
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, content_type)], render(&families)))
 }

@@ -1,11 +1,10 @@
-//! Endpoints that the node itself answers: status, peers, cutting links, traces, tokens.
+//! Endpoints that the node itself answers: status, peers, cutting links, tokens.
 
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Extension, Path, State};
-use axum::http::{HeaderMap, Uri};
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
-use driftless_core::ids::EventId;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -14,6 +13,9 @@ use super::time::parse_duration;
 use super::{Api, Caller, Operation, request};
 
 type Answer = Result<Json<Value>, StatusError>;
+
+/// Changes that a fleet at a glance shows.
+const CHANGES_SHOWN: usize = 5;
 
 /// `GET /readyz`: 200 from the moment at which the node says `ready`: it answers reads, and writes as soon as it
 /// holds its enrolment, which a node that has just joined may still be waiting for.
@@ -39,7 +41,12 @@ pub(super) async fn whoami(State(api): State<Api>, Extension(caller): Extension<
 
 /// `GET /v1/status`.
 pub(super) async fn status(State(api): State<Api>) -> Answer {
-    operate(&api, Operation::Status).await
+    let Json(mut status) = operate(&api, Operation::Status).await?;
+    // Only hubs know of other sites.
+    if api.local().site.is_none() {
+        status["changes"] = api.progress(CHANGES_SHOWN).await?.into();
+    }
+    Ok(Json(status))
 }
 
 /// `GET /v1/peers`.
@@ -73,19 +80,6 @@ pub(super) async fn heal(
     let by = writer(&api, caller, "peers")?;
     let link = link(&headers, body).await?;
     operate(&api, Operation::Heal { peer: link.peer(), by }).await
-}
-
-#[derive(Deserialize)]
-struct TraceQuery {
-    site: Option<String>,
-}
-
-/// `GET /v1/trace/{event}`.
-pub(super) async fn trace(State(api): State<Api>, Path(event): Path<String>, uri: Uri) -> Answer {
-    let event: EventId =
-        event.parse().map_err(|error| StatusError::bad_request(format!("event: {error}")))?;
-    let TraceQuery { site } = request::query(&uri)?;
-    operate(&api, Operation::Trace { event, site }).await
 }
 
 /// `GET /v1/tokens`.

@@ -43,17 +43,17 @@ type Remembered = ([u8; 32], Arc<Outcome>);
 
 /// What resolving a site came to, in short.
 #[derive(Debug)]
-struct Outcome {
+pub(super) struct Outcome {
     config_hash: String,
     profiles: Vec<String>,
-    conditions: Vec<Value>,
-    failed: Option<(String, String)>,
+    pub(super) conditions: Vec<Value>,
+    pub(super) failed: Option<(String, String)>,
 }
 
 /// A site with what it should run.
-struct Resolved {
-    facts: SiteFacts,
-    outcome: Arc<Outcome>,
+pub(super) struct Resolved {
+    pub(super) facts: SiteFacts,
+    pub(super) outcome: Arc<Outcome>,
 }
 
 /// Joins statuses into resources; `views` and `resources` are the same documents in the same order.
@@ -141,7 +141,7 @@ async fn join_profiles(
 }
 
 /// Resolves sites of a namespace, or all of them, as far as that was not done before.
-async fn resolved(
+pub(super) async fn resolved(
     api: &Api,
     namespace: String,
     sites: Option<Vec<View>>,
@@ -217,8 +217,14 @@ impl Resolved {
         active.as_str().filter(|hash| !hash.is_empty())
     }
 
+    /// The region that the Site names.
+    pub(super) fn region(&self) -> String {
+        let region = self.facts.resource.pointer("/spec/region").and_then(Value::as_str);
+        region.unwrap_or_default().to_owned()
+    }
+
     /// Whether the site runs what it should; `None` if that cannot be said.
-    fn is_applied(&self) -> Option<bool> {
+    pub(super) fn is_applied(&self) -> Option<bool> {
         let active = self.active_hash()?;
         self.outcome.failed.is_none().then_some(active == self.outcome.config_hash)
     }
@@ -237,7 +243,8 @@ impl Resolved {
         self.reported("Applied").filter(|applied| is_current && applied["status"] == "False")
     }
 
-    fn applied(&self) -> Value {
+    /// Whether the site runs what it should, and why not, as a condition.
+    pub(super) fn applied(&self) -> Value {
         if let (Some(false) | None, Some(refusal)) = (self.is_applied(), self.refusal()) {
             return refusal.clone();
         }

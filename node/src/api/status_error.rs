@@ -164,11 +164,6 @@ impl StatusError {
         Self { retry_after_s: Some(1), ..Self::unavailable(why) }
     }
 
-    /// This software does not do that.
-    pub fn not_implemented(what: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_IMPLEMENTED, "NotImplemented", what)
-    }
-
     /// A disk or an invariant failed here.
     pub fn internal(what: impl std::fmt::Display) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", format!("internal error: {what}"))

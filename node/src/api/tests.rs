@@ -9,6 +9,7 @@ use tower_service::Service as _;
 use super::testing::{Bench, NOON_MS};
 use super::*;
 
+mod causes;
 mod kubernetes;
 mod own;
 mod resolving;

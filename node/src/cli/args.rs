@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand};
 
 use super::commands::{
     apply, auth, authority, completion, config, conflicts, create, delete, describe, diff, edge, edit,
-    explain, get, history, hub, import, label, patch, peers, resolve, status, token, verify, version, wait,
-    why,
+    explain, get, history, hub, import, label, patch, peers, resolve, status, token, trace, verify, version,
+    wait, why,
 };
 use super::demo;
 use super::query::Query;
@@ -114,6 +114,7 @@ pub enum Command {
     Conflicts(conflicts::Conflicts),
     Status(status::Status),
     Peers(peers::Peers),
+    Trace(trace::Trace),
     Verify(verify::Verify),
     Import(import::Import),
     Demo(demo::Demo),

@@ -26,6 +26,7 @@ mod settings;
 pub(super) mod status;
 pub(super) mod three_way;
 pub(super) mod token;
+pub(super) mod trace;
 pub(super) mod verify;
 pub(super) mod version;
 pub(super) mod wait;
@@ -65,6 +66,7 @@ pub(super) async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Conflicts(command) => done(command.run(&session()?).await),
         Command::Status(command) => done(command.run(&session()?).await),
         Command::Peers(command) => done(command.run(&session()?).await),
+        Command::Trace(command) => done(command.run(&session()?).await),
         Command::Verify(command) => comparison(command.run(&global)).await,
         Command::Import(command) => done(command.run(&session()?).await),
         Command::Demo(command) => done(command.run().await),

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use driftless_sync::proto::CutTarget;
+use driftless_sync::proto::{CutTarget, EventPlace, SiteReach};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::Runtime;
 use super::clock;
+use super::lag;
 use crate::api::{
-    Backend, Command, Freshness, Local, Operation, Pending, Presence, Query, StatusError, Stopping,
+    Backend, Command, Freshness, Local, Metric, Operation, Pending, Presence, Query, StatusError, Stopping,
 };
+use crate::convergence::{self, Deliveries, HubName, Told};
 
 impl Backend for Runtime {
     fn read(&self, query: Query) -> Pending<'_, Result<(), Stopping>> {
@@ -58,6 +60,31 @@ impl Backend for Runtime {
         }
     }
 
+    fn deliveries(
+        &self,
+        place: EventPlace,
+        site: Option<(String, String)>,
+    ) -> Pending<'_, Result<Deliveries, StatusError>> {
+        Box::pin(async move {
+            let told = convergence::deliveries(&self.owner, self.hub_name(), place, site).await;
+            told.map_err(|error| StatusError::unavailable(error.to_string()))
+        })
+    }
+
+    fn reach(&self, places: Vec<EventPlace>) -> Pending<'_, Result<Vec<Told<Vec<SiteReach>>>, StatusError>> {
+        Box::pin(async move {
+            let told = convergence::reach(&self.owner, self.hub_name(), places).await;
+            told.map_err(|error| StatusError::unavailable(error.to_string()))
+        })
+    }
+
+    fn metrics(&self) -> Pending<'_, Vec<Metric>> {
+        Box::pin(async move {
+            // A node that stops has nothing to measure.
+            self.owner.read_async(lag::metrics).await.unwrap_or_default()
+        })
+    }
+
     fn operate(&self, operation: Operation) -> Pending<'_, Result<Value, StatusError>> {
         let runtime = self.clone();
         Box::pin(async move { runtime.perform(operation).await })
@@ -69,6 +96,10 @@ impl Backend for Runtime {
 }
 
 impl Runtime {
+    fn hub_name(&self) -> HubName {
+        HubName { name: self.identity().display_name(), region: self.region() }
+    }
+
     async fn perform(&self, operation: Operation) -> Result<Value, StatusError> {
         match operation {
             Operation::Status => self.status_json().await,
@@ -93,7 +124,6 @@ impl Runtime {
                 let healed = healed.map_err(|error| StatusError::unavailable(error.to_string()))?;
                 Ok(json!({"healed": peer.unwrap_or_else(|| "all".to_owned()), "wasCut": healed}))
             }
-            Operation::Trace { .. } => Err(StatusError::not_implemented("trace")),
             Operation::Tokens => self.tokens().await,
             Operation::TokenCreate { request, by } => {
                 tracing::info!(by, "a join token is created");

@@ -245,16 +245,16 @@ async fn peer(runtime: &Runtime, connection: &quinn::Connection, side: Side) -> 
 
 /// A hub as the fleet's documents know it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct KnownHub {
-    pub(super) name: String,
-    pub(super) region: String,
-    pub(super) key: Option<Author>,
-    pub(super) addresses: Vec<String>,
-    pub(super) api: String,
+pub(crate) struct KnownHub {
+    pub(crate) name: String,
+    pub(crate) region: String,
+    pub(crate) key: Option<Author>,
+    pub(crate) addresses: Vec<String>,
+    pub(crate) api: String,
 }
 
 /// The hubs of the fleet by name. A store that fails shows none, and stops the node soon after.
-pub(super) fn hubs(replica: &Held) -> Vec<KnownHub> {
+pub(crate) fn hubs(replica: &Held) -> Vec<KnownHub> {
     let any = driftless_core::replica::LabelSelector::new();
     let text = |value: &Value, pointer: &str| {
         value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()

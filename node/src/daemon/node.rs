@@ -10,10 +10,11 @@ use std::time::Instant;
 use driftless_core::owner::Commit;
 use driftless_core::store::StoreError;
 use driftless_sync::proto::{
-    Condition, CutTarget, Engine, EngineConfig, Input, Interest, Output, PeerInfo, SessionId,
+    Answer, Condition, CutTarget, Engine, EngineConfig, Input, Interest, Output, PeerInfo, Question,
+    SessionId,
 };
 use driftless_sync::quic::Outgoing;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::Held;
 
@@ -26,6 +27,8 @@ pub struct Node {
     started: Instant,
     links: BTreeMap<SessionId, mpsc::Sender<Outgoing>>,
     next_session: u64,
+    /// Who waits for which hub's answer; a session ends with its entries.
+    asked: BTreeMap<(SessionId, u64), oneshot::Sender<Answer>>,
     outputs: Vec<Output>,
     /// Why the store failed, until the next commit says so.
     failure: Option<StoreError>,
@@ -43,6 +46,7 @@ impl Node {
             started: Instant::now(),
             links: BTreeMap::new(),
             next_session: 1,
+            asked: BTreeMap::new(),
             outputs: vec![],
             failure: None,
             positions,
@@ -112,6 +116,15 @@ impl Node {
         self.engine.cut(target, until, &mut self.outputs);
     }
 
+    /// Asks the hub of a session. `None` if it cannot be asked now; the receiver fails if the session ends
+    /// before the answer comes.
+    pub fn inquire(&mut self, session: SessionId, question: Question) -> Option<oneshot::Receiver<Answer>> {
+        let number = self.engine.inquire(session, question, &mut self.outputs)?;
+        let (answered, pending) = oneshot::channel();
+        self.asked.insert((session, number), answered);
+        Some(pending)
+    }
+
     /// Ends all sessions because the node stops.
     pub fn stop(&mut self) {
         self.engine.stop(&mut self.outputs);
@@ -153,8 +166,13 @@ impl Node {
                     }
                 }
                 Output::Condition(condition) => log_condition(&condition),
+                Output::Answered { session, number, answer } => {
+                    // Whoever asked may have gone away.
+                    let _ = self.asked.remove(&(session, number)).map(|asked| asked.send(answer));
+                }
             }
         }
+        self.asked.retain(|(session, _), _| self.links.contains_key(session));
     }
 }
 

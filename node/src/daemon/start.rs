@@ -130,6 +130,11 @@ impl Daemon {
         api_url(self.runtime.api_address())
     }
 
+    /// What the node's API answers, for programs that embed the node: [`Api::trace`], [`Api::progress`].
+    pub fn api(&self) -> Api {
+        Api::new(Arc::new(self.runtime.clone()))
+    }
+
     /// Waits until the node ends by itself, which only a failing store makes it do.
     pub async fn ended(&self) {
         let mut positions = self.runtime.positions();

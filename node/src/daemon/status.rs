@@ -14,19 +14,22 @@ use super::presence::{Presences, why_not_synced};
 use crate::api::{Backend as _, StatusError, phase};
 
 impl Runtime {
-    /// `{peers: [{name, kind, region, state, since, lastHeard, lagEvents, inFlightBytes, lastAcked, reason,
-    /// cut}]}`.
+    /// `{peers: [{name, kind, region, state, since, lastHeard, lagEvents, lagBytes, lagSeconds, inFlightBytes,
+    /// lastAcked, reason, cut}]}`.
     pub(super) async fn peers_json(&self) -> Result<Value, StatusError> {
         let peers = self.owner.read_async(|node| {
             let (now, engine_now) = (now_ms(), node.now_ms());
             let wall = |engine_ms: u64| now.saturating_sub(engine_now.saturating_sub(engine_ms));
             let presences = Presences::of(node);
+            let peers = node.engine.peers();
+            let lags = super::lag::lags(node, &peers, now);
             let row = |peer: &PeerStatus| {
                 let mut row = peer_row(node, peer, &wall);
                 row["lastHeard"] = json!(presences.wall(peer.lease));
+                super::lag::add_to_row(&mut row, lags.get(&peer.peer.key));
                 row
             };
-            let rows: Vec<Value> = node.engine.peers().iter().map(row).collect();
+            let rows: Vec<Value> = peers.iter().map(row).collect();
             let cuts: Vec<Value> = node.engine.cuts().map(|(target, until_ms)| {
                 let peer = match target {
                     CutTarget::All => "all".to_owned(),
@@ -93,20 +96,12 @@ fn peer_row(node: &Node, peer: &PeerStatus, wall: &impl Fn(u64) -> u64) -> Value
         PeerKind::Site { .. } => None,
     };
     let cut = node.engine.is_cut(&peer.peer.kind);
-    let state = match &peer.state {
-        _ if cut => "CutByOperator",
-        PeerState::Greeting => "Greeting",
-        PeerState::Comparing { .. } => "Comparing",
-        PeerState::Sending => "Sending",
-        PeerState::InSync => "InSync",
-        PeerState::Gone { .. } => "NotConnected",
-    };
     json!({
         "name": peer.peer.kind.to_string(),
         "kind": if peer.peer.kind.is_hub() { "hub" } else { "site" },
         "region": region,
         "key": peer.peer.key.short(),
-        "state": state,
+        "state": super::lag::state(node, peer),
         "dialled": peer.peer.dialled,
         "since": wall(peer.since_ms),
         "lagEvents": peer.lag_events,

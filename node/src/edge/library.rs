@@ -12,7 +12,7 @@ use driftless_core::store::StoreError;
 use serde_json::{Value, json};
 
 use super::{Active, Hook, Place, machines, read, write};
-use crate::api::{Backend, GROUP_VERSION, Held, Stopping};
+use crate::api::{Backend, ChangeName, GROUP_VERSION, Held, Operation, StatusError, Stopping};
 use crate::daemon::{Daemon, DaemonError, EdgeOptions, start_edge};
 use crate::identity::Role;
 use crate::inputs::{NamespaceInputs, Pins, SiteFacts};
@@ -77,6 +77,9 @@ pub enum EdgeError {
     /// What was reported is no Machine.
     #[error("not a machine: {0}")]
     Machine(String),
+    /// The node's API refuses it.
+    #[error(transparent)]
+    Api(#[from] StatusError),
     /// The site does not allow this local override.
     #[error("the local override would not stand: {}", denials(.0))]
     Denied(Vec<Denied>),
@@ -258,6 +261,17 @@ impl Edge {
         status["node"] = json!(self.place.node);
         status["api"] = json!(self.daemon.api_url());
         Ok(status)
+    }
+
+    /// How far a change has come from here: `hubs` and this site, as [`crate::api::Api::trace`] tells it. Of
+    /// what this node wrote: whether a hub holds it durably. Of a policy: whether the site runs it.
+    pub async fn trace(&self, change: &ChangeName) -> Result<Value, EdgeError> {
+        Ok(self.daemon.api().trace(change, None, None).await?)
+    }
+
+    /// The links of this node: `{peers: [{name, state, lagEvents, lagBytes, lagSeconds, reason, …}], cuts}`.
+    pub async fn peers(&self) -> Result<Value, EdgeError> {
+        Ok(self.backend.operate(Operation::Peers).await?)
     }
 
     /// Says farewell to peers and closes the store.

@@ -45,9 +45,9 @@ pub enum Delivery {
     InFlight,
     /// Behind others, the link or the peer being slower than what is written.
     Waiting {
-        /// Events of the scope that the peer lacks, up to this one.
+        /// Events of the scope that the peer lacks: up to this one where `bytes` is given, else all.
         events: u64,
-        /// Bytes of their records; not given where many peers were asked about.
+        /// Bytes of their records; not counted where many peers are asked about.
         bytes: Option<u64>,
     },
     /// The node that answers does not hold the event itself.

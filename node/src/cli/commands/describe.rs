@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::{Map, Value};
 
 use super::conflicts;
-use super::history;
+use super::{history, trace};
 use crate::api::time::{human_duration, parse_rfc3339};
 use crate::cli::clock::now_ms;
 use crate::cli::failure::Failure;
@@ -81,7 +81,8 @@ async fn describe(session: &Session, resource: Resource, object: Value) -> Resul
             text.push_str(&format!("Conflicts:\n{}", indented(&align(&lines))));
         }
     }
-    if let Some(found) = session.find(&history::path(resource, namespace, name)).await? {
+    if let Some(found) = session.find(&trace::resource_path("/v1/history", resource, namespace, name)).await?
+    {
         let lines = history::lines(&found, Some(CHANGES_SHOWN));
         text.push_str(&format!("Changes:\n{}", indented(&align(&lines))));
     }

@@ -3,11 +3,11 @@
 use clap::Args;
 use serde_json::Value;
 
+use super::trace::resource_path;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Output, render_objects};
 use crate::cli::print;
-use crate::cli::query::Query;
-use crate::cli::resources::{Resource, parse_several};
+use crate::cli::resources::parse_several;
 use crate::cli::session::Session;
 use crate::cli::table::align;
 
@@ -38,7 +38,7 @@ impl History {
         let [(resource, name)] = named.as_slice() else {
             return Err(Failure::Usage("a history is of one resource".to_owned()));
         };
-        let answer = session.get(&path(*resource, &session.namespace, name)).await?;
+        let answer = session.get(&resource_path("/v1/history", *resource, &session.namespace, name)).await?;
         match Output::parse(self.output.as_deref().unwrap_or_default()) {
             Ok(Output::Table | Output::Wide) => {
                 let lines = lines(&answer, None);
@@ -47,15 +47,6 @@ impl History {
             Ok(output) => print::out(&render_objects(&[answer], true, &output, self.no_headers)?),
             Err(error) => Err(Failure::Usage(error.to_string())),
         }
-    }
-}
-
-/// The path of a resource's history.
-pub(super) fn path(resource: Resource, namespace: &str, name: &str) -> Query {
-    let path = Query::new("/v1/history").segment(resource.plural);
-    match resource.namespaced {
-        true => path.segment(namespace).segment(name),
-        false => path.segment(name),
     }
 }
 

@@ -19,6 +19,7 @@ use crate::cli::table::align;
     after_help = "\
 Examples:
   driftless peers
+  driftless peers -o wide
   driftless peers cut us-1 --for 10m
   driftless peers cut --all
   driftless peers heal us-1
@@ -28,7 +29,7 @@ pub struct Peers {
     /// What to do with them; shows them unless given.
     #[command(subcommand)]
     pub action: Option<Action>,
-    /// json, yaml or jsonpath=TEMPLATE
+    /// wide (with lag in bytes and seconds), json, yaml or jsonpath=TEMPLATE
     #[arg(long, short, value_name = "FORM")]
     pub output: Option<String>,
     /// No header line
@@ -78,7 +79,7 @@ impl Peers {
         if !output.wants_table() {
             return print::out(&render_objects(&[answer], true, &output, self.no_headers)?);
         }
-        let (lines, now) = (lines(&answer, now_ms()), now_ms());
+        let (lines, now) = (lines(&answer, now_ms(), output == Output::Wide), now_ms());
         match lines.len() {
             1 => print::note("No peers were seen since the node started."),
             _ => print::out(&align(if self.no_headers { &lines[1..] } else { &lines }))?,
@@ -126,9 +127,10 @@ fn shown(peer: &str) -> String {
     if peer == "all" { "all peers".to_owned() } else { format!("peer {peer}") }
 }
 
-fn lines(answer: &Value, now: u64) -> Vec<Vec<String>> {
-    let header = ["NAME", "KIND", "REGION", "STATE", "SINCE", "LAST-HEARD", "LAG", "LAST-ACKED", "REASON"];
-    let mut lines = vec![header.map(str::to_owned).to_vec()];
+fn lines(answer: &Value, now: u64, wide: bool) -> Vec<Vec<String>> {
+    let header = ["NAME", "KIND", "REGION", "STATE", "SINCE", "LAST-HEARD", "LAG", "LAST-ACKED"];
+    let more: &[&str] = if wide { &["LAG-BYTES", "LAG-SECONDS", "IN-FLIGHT", "REASON"] } else { &["REASON"] };
+    let mut lines = vec![header.iter().chain(more).map(|name| (*name).to_owned()).collect::<Vec<_>>()];
     let mut peers: Vec<&Value> = answer["peers"].as_array().into_iter().flatten().collect();
     peers.sort_by_key(|peer| (peer["kind"].as_str(), peer["name"].as_str()));
     for peer in peers {
@@ -137,17 +139,28 @@ fn lines(answer: &Value, now: u64) -> Vec<Vec<String>> {
             Some(then) if then > 0 => human_duration(now.saturating_sub(then)),
             _ => "-".to_owned(),
         };
-        lines.push(vec![
+        let number = |key: &str| match &peer[key] {
+            Value::Number(number) => number.to_string(),
+            _ => "-".to_owned(),
+        };
+        let mut line = vec![
             text("name"),
             text("kind"),
             text("region"),
             text("state"),
             ago("since"),
             ago("lastHeard"),
-            peer["lagEvents"].as_u64().map_or_else(|| "-".to_owned(), |lag| lag.to_string()),
+            number("lagEvents"),
             ago("lastAcked"),
-            text("reason"),
-        ]);
+        ];
+        if wide {
+            let more = if peer["lagMore"] == true { "+" } else { "" };
+            line.push(format!("{}{more}", number("lagBytes")));
+            line.push(peer["lagSeconds"].as_f64().map_or_else(|| "-".to_owned(), |lag| format!("{lag:.1}")));
+            line.push(number("inFlightBytes"));
+        }
+        line.push(text("reason"));
+        lines.push(line);
     }
     lines
 }

@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
+use super::history::short;
 use crate::api::time::{human_duration, rfc3339};
 use crate::cli::clock::now_ms;
 use crate::cli::failure::Failure;
@@ -11,7 +12,7 @@ use crate::cli::print;
 use crate::cli::query::Query;
 use crate::cli::session::Session;
 
-/// Show the fleet at a glance: sites by freshness, peers, conflicts, conditions
+/// Show the fleet at a glance: sites by freshness, peers, conflicts, how far recent changes have come
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -77,10 +78,34 @@ fn at_a_glance(status: &Value) -> String {
     }
     let held = format!("{} scopes, {} bytes on disk", text(&status["scopes"]), text(&status["diskBytes"]));
     line("Holds", held);
+    for change in status["changes"].as_array().into_iter().flatten() {
+        line("Change", change_line(change));
+    }
     for condition in status["conditions"].as_array().into_iter().flatten() {
         line("Condition", format!("{}: {}", text(&condition["type"]), text(&condition["message"])));
     }
     out
+}
+
+/// How far one change has come.
+fn change_line(change: &Value) -> String {
+    let text = |key: &str| change[key].as_str().unwrap_or_default().to_owned();
+    let count = |key: &str| change[key].as_u64().unwrap_or_default();
+    let age = human_duration(change["ageMs"].as_u64().unwrap_or_default());
+    let unknown = match count("unknown") {
+        0 => String::new(),
+        unknown => format!(", {unknown} unknown"),
+    };
+    format!(
+        "{}/{} {} {age} ago by {}: held by {} of {} sites, applied by {}{unknown}",
+        text("kind").to_lowercase(),
+        text("name"),
+        short(&text("event")),
+        text("by"),
+        count("durable"),
+        count("interested"),
+        count("applied"),
+    )
 }
 
 #[cfg(test)]
@@ -96,11 +121,15 @@ mod tests {
             "sites": {"total": 3, "phases": {"Fresh": 2, "Lost": 1}, "asOf": null}, "peers": {"connected": 2, "behind": 0},
             "hubs": [{"name": "us-1", "region": "us", "phase": "Unknown", "lastHeard": null}],
             "conditions": [{"type": "SameKeyTwice", "message": "two"}],
+            "changes": [{"event": "0123456789abcdef", "kind": "Profile", "name": "base", "by": "mia",
+                "ageMs": 5_000, "interested": 3, "durable": 2, "applied": 1, "unknown": 1}],
         });
         let shown = at_a_glance(&status);
         assert!(shown.starts_with("Node:        eu-1 (hub)\n"), "{shown}");
         assert!(shown.contains("Sites:       3: 2 Fresh, 1 Lost\n"), "{shown}");
         assert!(shown.contains("Other hub:   us-1 (us): Unknown, never heard\n"), "{shown}");
+        let change = "profile/base 0123456789ab 5s ago by mia: held by 2 of 3 sites, applied by 1, 1 unknown";
+        assert!(shown.contains(&format!("Change:      {change}\n")), "{shown}");
         assert!(shown.contains("Condition:   SameKeyTwice: two\n"), "{shown}");
     }
 }

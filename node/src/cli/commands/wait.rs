@@ -1,11 +1,16 @@
 //! `wait`: until something is so.
 
+mod change;
+
 use std::time::Duration;
 
 use clap::Args;
+use driftless_core::name::Kind;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use self::change::Stage;
+use super::trace::{is_event, resource_path};
 use crate::api::time::parse_duration;
 use crate::cli::failure::Failure;
 use crate::cli::jsonpath::Template;
@@ -24,9 +29,13 @@ Examples:
   driftless wait site/store-17 --for=condition=Synced --timeout 60s
   driftless wait sites -l class=store --for=condition=Applied=True
   driftless wait site/store-17 --for=jsonpath='{.status.presence.phase}'=Fresh
-  driftless wait override/store-17.replicas --for=delete")]
+  driftless wait override/store-17.replicas --for=delete
+  driftless wait profile/store-base --for=condition=Applied --percent 99 --timeout 5m
+  driftless wait 3f9c2b7a10de --for=condition=Synced -l country=de
+
+Synced and Applied of anything but a site are about its last change: until sites hold it, or run what they should.")]
 pub struct Wait {
-    /// KIND/NAME…, KIND NAME…, or KIND with --all or -l
+    /// KIND/NAME…, KIND NAME…, or KIND with --all or -l; EVENT to wait for a change
     #[arg(required = true)]
     pub names: Vec<String>,
     /// condition=NAME[=VALUE], jsonpath=TEMPLATE[=VALUE], delete or create
@@ -35,9 +44,12 @@ pub struct Wait {
     /// How long; 0 looks once, a negative time waits for a week
     #[arg(long, value_name = "TIME", default_value = "30s", allow_hyphen_values = true)]
     pub timeout: String,
-    /// Whatever has these labels
+    /// Whatever has these labels; of a change that is named, the sites to wait for
     #[arg(long, short = 'l', value_name = "LABELS")]
     pub selector: Option<String>,
+    /// Of a change: so many percent of the sites that it concerns are enough
+    #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub percent: u8,
     /// Everything of the kind
     #[arg(long, conflicts_with = "selector")]
     pub all: bool,
@@ -47,12 +59,32 @@ impl Wait {
     pub(in crate::cli) async fn run(self, session: &Session) -> Result<(), Failure> {
         let goal = Goal::parse(&self.goal)?;
         let ends = Instant::now() + timeout(&self.timeout)?;
+        let stage = goal.stage();
         let mut late = Vec::new();
-        for (resource, name) in self.targets(session).await? {
+        let events = self.names.iter().all(|name| is_event(name));
+        let targets = if events { vec![] } else { self.targets(session).await? };
+        if events {
+            let stage = stage.ok_or_else(|| {
+                Failure::Usage(
+                    "of an event only condition=Synced and condition=Applied can be waited for".to_owned(),
+                )
+            })?;
+            for event in &self.names {
+                let path = Query::new(change::PATH).segment(event);
+                self.change(session, path, stage, ends, format!("event/{event}"), &mut late).await?;
+            }
+        }
+        for (resource, name) in targets {
+            let reported = resource.reported(&name);
+            if let Some(stage) = stage.filter(|_| resource != Resource::of_kind(Kind::Site)) {
+                let path = resource_path(change::PATH, resource, &session.namespace, &name);
+                self.change(session, path, stage, ends, reported, &mut late).await?;
+                continue;
+            }
             let path = resource.path(Some(&session.namespace), Some(&name));
             match until(session, &path, &goal, ends).await? {
-                true => print::out(&format!("{} {}\n", resource.reported(&name), goal.said()))?,
-                false => late.push(resource.reported(&name)),
+                true => print::out(&format!("{reported} {}\n", goal.said()))?,
+                false => late.push(reported),
             }
         }
         match late.is_empty() {
@@ -62,6 +94,26 @@ impl Wait {
                 self.goal,
                 late.join(", ")
             ))),
+        }
+    }
+
+    /// Waits until a change has come as far as asked; adds what is late to `late`.
+    async fn change(
+        &self,
+        session: &Session,
+        path: Query,
+        stage: Stage,
+        ends: Instant,
+        reported: String,
+        late: &mut Vec<String>,
+    ) -> Result<(), Failure> {
+        let wait = change::Wait { stage, percent: self.percent, selector: self.selector.as_deref(), ends };
+        match wait.until_there(session, path, &reported).await? {
+            None => print::out(&format!("{reported} condition met\n")),
+            Some(left) => {
+                late.push(format!("{reported} ({left})"));
+                Ok(())
+            }
         }
     }
 
@@ -177,6 +229,14 @@ impl Goal {
                 (Err(_), _) => false,
             },
         }
+    }
+
+    /// How far a change is to come, if the goal is about that.
+    fn stage(&self) -> Option<Stage> {
+        let Self::Condition { name, value } = self else { return None };
+        let stages = [("synced", Stage::Synced), ("applied", Stage::Applied)];
+        let found = stages.into_iter().find(|(word, _)| name.eq_ignore_ascii_case(word));
+        found.filter(|_| value.eq_ignore_ascii_case("true")).map(|(_, stage)| stage)
     }
 
     fn said(&self) -> &'static str {

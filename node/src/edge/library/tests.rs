@@ -4,7 +4,6 @@ use std::time::Duration;
 use driftless_core::testing as rig;
 
 use super::*;
-use crate::api::Operation;
 use crate::daemon::{HubOptions, start_hub};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -45,6 +44,7 @@ async fn an_edge_in_a_program_joins_follows_and_goes_on_alone() {
     let edge = start().token_file(&token).start().await.unwrap();
     assert_eq!(edge.place().site, "store-17");
     runs(&edge, 2).await;
+    follows_the_change(&hub, &edge).await;
     let local = json!({"allow": true, "paths": ["pos.replicas"]});
     put(&hub, Kind::Site, "store-17", json!({"spec": {"region": "default", "localOverride": local}})).await;
     let mut positions = edge.backend.positions();
@@ -78,6 +78,36 @@ async fn an_edge_in_a_program_joins_follows_and_goes_on_alone() {
     edge.put_local_override(Value::Null, "sale is over").await.unwrap();
     runs(&edge, 2).await;
     edge.stop().await.unwrap();
+}
+
+/// The program asks where the profile is: at its own node, at the hub, over the whole fleet.
+async fn follows_the_change(hub: &Daemon, edge: &Edge) {
+    let change = ChangeName::Last(Document::new(Kind::Profile, "default", "base").unwrap());
+    let mut positions = edge.backend.positions();
+    let applied = async {
+        loop {
+            let here = edge.trace(&change).await.unwrap();
+            let there = hub.api().progress(10).await.unwrap();
+            let base = there.iter().find(|progress| progress["name"] == "base").unwrap().clone();
+            if here["sites"][0]["state"] == "Applied" && base["applied"] == 1 {
+                return (here, base);
+            }
+            // The hub's answer is kept for a second.
+            let _ = tokio::time::timeout(Duration::from_millis(200), positions.changed()).await;
+        }
+    };
+    let (here, there) = tokio::time::timeout(PATIENCE, applied).await.unwrap();
+    assert_eq!((&here["event"], &there["interested"]), (&there["event"], &json!(1)));
+    assert_eq!(here["hubs"][1]["state"], "Durable", "{here}");
+    let peers = edge.peers().await.unwrap();
+    let lag = ["lagEvents", "lagBytes", "lagSeconds"].map(|key| peers["peers"][0][key].as_f64());
+    assert_eq!(lag, [Some(0.0); 3], "{peers}");
+    let metrics = hub.runtime().metrics().await;
+    let family = |name: &str| metrics.iter().find(|metric| metric.name == name).unwrap();
+    assert_eq!(family("driftless_peers").samples.iter().map(|(_, count)| count).sum::<f64>(), 1.0);
+    for name in ["driftless_peer_lag_events", "driftless_peer_lag_bytes", "driftless_peer_lag_seconds"] {
+        assert!(family(name).samples.is_empty(), "who is not behind is not named: {name}");
+    }
 }
 
 #[tokio::test]
