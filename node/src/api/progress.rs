@@ -194,10 +194,10 @@ impl Api {
     /// What the newest changes lack, as metrics.
     pub(super) async fn progress_metrics(&self) -> Result<Vec<Metric>, StatusError> {
         let (now_ms, progress) = (self.now_ms(), self.recent_progress(RECENT_MAX).await?);
-        let stages: [(&str, fn(&Count) -> usize); 2] =
-            [("durable", |count| count.durable), ("applied", |count| count.applied)];
+        let durable: fn(&Count) -> usize = |count| count.durable;
+        let applied: fn(&Count) -> usize = |count| count.applied;
         let (mut pending, mut oldest, mut sites) = (vec![], vec![], vec![]);
-        for (stage, reached) in stages {
+        for (stage, reached) in [("durable", durable), ("applied", applied)] {
             let label = vec![("stage", stage.to_owned())];
             let lacking = progress.iter().filter(|progress| {
                 let all = progress.all();

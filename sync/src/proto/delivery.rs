@@ -3,7 +3,7 @@
 //! Everything here is read off what sessions know anyway: nothing is kept for its sake. The engine answers
 //! for its own peers; what other hubs say of theirs is asked for with an [inquiry](super::inquiry).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use driftless_core::event::ChainId;
@@ -16,7 +16,7 @@ use driftless_core::store::{Store, StoreError};
 use driftless_core::vector::Vector;
 
 use super::engine::Engine;
-use super::interest::{Interest, PeerKind};
+use super::interest::{Interest, PeerId, PeerKind};
 use super::session::{InFlight, Known, Session};
 use super::status::Gone;
 
@@ -134,7 +134,7 @@ impl Engine {
     /// at most. Zero for a peer that is not known.
     pub fn backlog<S: Store>(&self, key: Author, replica: &Replica<S>) -> Result<Backlog, StoreError> {
         let mut total = Backlog::default();
-        let Some(standing) = self.standings().find(|standing| standing.key == key) else { return Ok(total) };
+        let Some(standing) = self.standing(key) else { return Ok(total) };
         for (scope, known) in standing.all_known() {
             if self.own.get(scope).is_none_or(|own| own.missing_in(&known.acked) == 0) {
                 continue;
@@ -152,23 +152,19 @@ impl Engine {
         Ok(total)
     }
 
-    /// Every peer, connected or remembered; a connected one is not listed as remembered too.
+    /// Every peer once, connected or remembered. Of two sessions with one key the newer counts: the other is
+    /// most likely that of a run that died, and lasts until the transport gives it up.
     pub(crate) fn standings(&self) -> impl Iterator<Item = Standing<'_>> {
-        let live: std::collections::BTreeSet<Author> =
-            self.sessions.values().map(|session| session.peer.key).collect();
-        let gone = self.gone.values().filter(move |gone| !live.contains(&gone.peer.key));
-        let connected = self.sessions.values().map(|session| Standing {
-            key: session.peer.key,
-            peer: &session.peer.kind,
-            session: Some(session),
-            gone: None,
-        });
-        connected.chain(gone.map(|gone| Standing {
-            key: gone.peer.key,
-            peer: &gone.peer.kind,
-            session: None,
-            gone: Some(gone),
-        }))
+        let newest: BTreeMap<Author, &Session> =
+            self.sessions.values().map(|session| (session.peer.key, session)).collect();
+        let keys: BTreeSet<Author> = newest.keys().copied().collect();
+        let gone = self.gone.values().filter(move |gone| !keys.contains(&gone.peer.key));
+        newest.into_values().map(Standing::of_session).chain(gone.map(Standing::of_gone))
+    }
+
+    fn standing(&self, key: Author) -> Option<Standing<'_>> {
+        let session = self.sessions.values().rev().find(|session| session.peer.key == key);
+        session.map(Standing::of_session).or_else(|| self.gone.get(&PeerId(key)).map(Standing::of_gone))
     }
 
     /// Where one event is on its way to one peer: the one place where that is decided.
@@ -229,6 +225,14 @@ impl Engine {
 }
 
 impl<'a> Standing<'a> {
+    fn of_session(session: &'a Session) -> Self {
+        Self { key: session.peer.key, peer: &session.peer.kind, session: Some(session), gone: None }
+    }
+
+    fn of_gone(gone: &'a Gone) -> Self {
+        Self { key: gone.peer.key, peer: &gone.peer.kind, session: None, gone: Some(gone) }
+    }
+
     /// Whether the peer wants a scope and may hold it. One that has not greeted is taken to want it.
     pub(crate) fn wants(&self, scope: &Scope) -> bool {
         let interest = match (self.session, self.gone) {

@@ -139,6 +139,24 @@ fn reach_tells_who_wants_and_who_holds() {
 }
 
 #[test]
+fn a_run_that_died_does_not_speak_for_a_node_that_is_back() {
+    let (mut world, [eu, _, one, _]) = fleet();
+    // Its machine lost power: the hub has not noticed yet when the next run connects.
+    world.links.retain(|(node, _), (peer, _)| *node != one && *peer != one);
+    let again = world.edge("store-1", STORE_1, 2);
+    world.write(eu, Kind::Profile, "base", 1);
+    world.connect(again, eu);
+    let place = last(&world, eu, "profiles/acme");
+    let seat = &world.nodes[eu];
+    let which = |peer: &PeerKind| *peer == kind_of("store-1");
+    let said = seat.engine.deliveries(&place, which, true, &seat.replica).unwrap();
+    assert_eq!((said.len(), &said[0].delivery), (1, &Delivery::Durable));
+    let question = Question::Reach { places: vec![place], after: Default::default() };
+    let Answer::Reach { sites, .. } = seat.engine.answer(&question, &seat.replica).unwrap() else { panic!() };
+    assert!(sites[0].connected && sites[0].holds.get(0), "{sites:?}");
+}
+
+#[test]
 fn whoever_asks_too_much_is_answered_that_and_whoever_answers_unasked_is_cut_off() {
     let (mut world, [eu, us, one, _]) = fleet();
     world.write(eu, Kind::Profile, "base", 1);
@@ -181,7 +199,7 @@ fn a_large_fleet_is_told_in_pages() {
     for at in 0..many {
         let key = Author(*blake3::hash(&at.to_be_bytes()).as_bytes());
         let peer = PeerInfo { key, kind: kind_of(&format!("store-{at}")), dialled: false };
-        let session = super::Session::new(peer, 0, 0, 0);
+        let session = Session::new(peer, 0, 0, 0);
         engine.remember(session, Reason::Stopping);
     }
     let (mut after, mut seen, mut pages) = (Author::default(), BTreeSet::new(), 0);
