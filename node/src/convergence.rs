@@ -1,8 +1,8 @@
 //! How far events have come, over all hubs that can be asked.
 //!
-//! Each hub knows its own peers. [`deliveries`] and [`reach`] put what this node knows beside what the other
-//! hubs answer, and name the hubs that are silent: what is only known there is unknown, never done. What a
-//! site makes of an event that it holds is the API's part.
+//! Each hub knows its own peers. What this node knows is put beside what the other hubs answer, and hubs that
+//! are silent are named: what is only known there is unknown, never done. What a site makes of an event that
+//! it holds is the API's part.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
