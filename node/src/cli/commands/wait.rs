@@ -107,7 +107,11 @@ impl Wait {
         reported: String,
         late: &mut Vec<String>,
     ) -> Result<(), Failure> {
-        let wait = change::Wait { stage, percent: self.percent, selector: self.selector.as_deref(), ends };
+        // Of a collection, the labels pick the resources; of what is named, the sites.
+        let is_named = self.names.iter().all(|name| is_event(name))
+            || parse_named(&self.names)?.iter().all(|named| matches!(named, Named::One(..)));
+        let selector = self.selector.as_deref().filter(|_| is_named);
+        let wait = change::Wait { stage, percent: self.percent, selector, ends };
         match wait.until_there(session, path, &reported).await? {
             None => print::out(&format!("{reported} condition met\n")),
             Some(left) => {
