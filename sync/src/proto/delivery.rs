@@ -117,8 +117,10 @@ impl Engine {
         replica: &Replica<S>,
     ) -> Result<Vec<PeerDelivery>, StoreError> {
         let mut found = BTreeMap::new();
+        let kept = self.own.get(&place.scope).cloned();
+        let own = kept.unwrap_or_else(|| Arc::new(replica.vector(&place.scope)));
         for standing in self.standings().filter(|standing| which(standing.peer)) {
-            let mut delivery = self.delivery_of(&standing, place, replica);
+            let mut delivery = self.delivery_of(&standing, place, &own);
             if let (true, Delivery::Waiting { events, bytes }, Some(known)) =
                 (exact, &mut delivery, standing.known(&place.scope))
             {
@@ -168,16 +170,11 @@ impl Engine {
     }
 
     /// Where one event is on its way to one peer: the one place where that is decided.
-    pub(crate) fn delivery_of<S: Store>(
-        &self,
-        standing: &Standing<'_>,
-        place: &EventPlace,
-        replica: &Replica<S>,
-    ) -> Delivery {
+    fn delivery_of(&self, standing: &Standing<'_>, place: &EventPlace, own: &Vector) -> Delivery {
         if !standing.wants(&place.scope) {
             return Delivery::OutsideInterest;
         }
-        if standing.holds(place, self.own.get(&place.scope)) {
+        if standing.holds(place, own) {
             return Delivery::Durable;
         }
         let session = match (standing.session, standing.gone) {
@@ -189,10 +186,9 @@ impl Engine {
                 return Delivery::NotConnected { for_ms, reason };
             }
         };
-        let Some(own) = self.own.get(&place.scope).filter(|own| own.covers(&place.chain, place.seq)) else {
-            let here = replica.vector(&place.scope).covers(&place.chain, place.seq);
-            return if here { Delivery::Comparing } else { Delivery::NotHere };
-        };
+        if !own.covers(&place.chain, place.seq) {
+            return Delivery::NotHere;
+        }
         let is_sent = |frame: &InFlight| {
             let heads = frame.heads.iter().filter(|(sent, _)| *sent == place.scope);
             heads
@@ -244,12 +240,11 @@ impl<'a> Standing<'a> {
 
     /// Whether the peer has said that it durably holds an event. A scope of which nothing was said since
     /// sessions were compared is held there as it is here.
-    pub(crate) fn holds(&self, place: &EventPlace, own: Option<&Arc<Vector>>) -> bool {
+    pub(crate) fn holds(&self, place: &EventPlace, own: &Vector) -> bool {
         match (self.known(&place.scope), self.session) {
             (Some(known), _) => known.acked.covers(&place.chain, place.seq),
             (None, Some(session)) => {
-                session.is_compared(&place.scope)
-                    && own.is_some_and(|own| own.covers(&place.chain, place.seq))
+                session.is_compared(&place.scope) && own.covers(&place.chain, place.seq)
             }
             (None, None) => false,
         }

@@ -268,12 +268,12 @@ impl Engine {
             if !nodes().any(|node| node.wants(scope)) {
                 continue;
             }
-            let own = self.own.get(scope);
+            let own = self.own.get(scope).cloned().unwrap_or_default();
             for (at, place) in events {
                 let mut that_want = nodes().filter(|node| node.wants(scope));
                 let held = match connected {
-                    true => that_want.all(|node| node.holds(place, own)),
-                    false => that_want.any(|node| node.holds(place, own)),
+                    true => that_want.all(|node| node.holds(place, &own)),
+                    false => that_want.any(|node| node.holds(place, &own)),
                 };
                 wants.set(*at, true);
                 holds.set(*at, held);
