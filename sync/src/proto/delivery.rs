@@ -243,9 +243,7 @@ impl<'a> Standing<'a> {
     pub(crate) fn holds(&self, place: &EventPlace, own: &Vector) -> bool {
         match (self.known(&place.scope), self.session) {
             (Some(known), _) => known.acked.covers(&place.chain, place.seq),
-            (None, Some(session)) => {
-                session.is_compared(&place.scope) && own.covers(&place.chain, place.seq)
-            }
+            (None, Some(session)) => session.is_compared(&place.scope) && own.covers(&place.chain, place.seq),
             (None, None) => false,
         }
     }

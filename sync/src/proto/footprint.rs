@@ -40,11 +40,11 @@ impl Engine {
         let mut places = 0;
         for session in self.sessions.values() {
             found.sessions += 1;
-            found.scopes += session.known.len() + session.shown.len() + session.offered.len();
+            found.scopes += session.known.len() + session.shown.len() + session.told.len();
             found.cursors += session.pending.len();
             found.in_flight_bytes += session.in_flight_bytes;
             let known = session.known.values().flat_map(|known| [&known.acked, &known.held]);
-            let noted = known.chain(session.shown.values()).chain(session.offered.values());
+            let noted = known.chain(session.shown.values()).chain(session.told.values());
             found.chains += noted.map(&mut vectors).sum::<usize>();
             places += session.in_flight.len() * size_of::<InFlight>();
             let parts = session.in_flight.iter().flat_map(|frame| &frame.heads);

@@ -19,8 +19,8 @@ use driftless_core::wire::{DecodeError, Reader, Writer};
 use super::codec::EventsBody;
 use super::inquiry::{Answer, Question};
 use super::interest::{INTEREST_SCOPES_MAX, Interest};
-use super::riblt::Cell;
 use super::presence::{self, Told};
+use super::riblt::Cell;
 
 /// Largest frame without its length prefix, in bytes.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
@@ -146,7 +146,9 @@ impl Frame {
         match self {
             Self::Ack { .. } | Self::Vector { .. } | Self::Covers { .. } | Self::Restarted { .. } => true,
             Self::Cells(_) | Self::More { .. } | Self::Found { .. } | Self::Page { .. } => true,
+            Self::Answer { .. } => true,
             Self::Hello(_) | Self::Events { .. } | Self::Interest { .. } | Self::Announce(_) => false,
+            Self::Presence(_) | Self::Uplink(_) | Self::Inquiry { .. } => false,
             Self::Bye { .. } | Self::Unknown { .. } => false,
         }
     }

@@ -10,10 +10,10 @@ use driftless_core::ids::{Boot, EventId};
 use driftless_core::name::Scope;
 use driftless_core::vector::{Head, Vector};
 
-use super::find::Finding;
-use super::frame::ScopeTag;
 use super::engine::Limits;
+use super::find::Finding;
 use super::flow::Flow;
+use super::frame::ScopeTag;
 use super::inquiry::Inquiries;
 use super::interest::{Interest, PeerInfo};
 use super::presence::Telling;

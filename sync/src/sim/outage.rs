@@ -19,7 +19,7 @@ pub(crate) fn begin(world: &mut World, outage: Outage) -> Result<(), Broken> {
     for edge in world.scenario.hubs..world.nodes.len() {
         world.nodes[edge].away_until = return_at + world.random.below(outage.return_ms);
         for (connection, _) in world.network.of(edge) {
-            world.break_connection(connection, "outage")?;
+            world.break_connection(connection, world.now, "outage")?;
         }
     }
     Ok(())

@@ -3,7 +3,7 @@ use driftless_core::name::Kind;
 use driftless_core::testing;
 use serde_json::json;
 
-use super::node::{Acknowledged, NodeId};
+use super::node::NodeId;
 use super::*;
 use crate::proto::Input;
 
@@ -81,7 +81,7 @@ fn nodes_of_a_site_come_to_rest_with_one_uplink() {
         assert!(moved.is_some_and(|moved| *moved > 0), "{report:?}");
     }
     let mut world = World::new(&scenario, 3);
-    work_and_converge(&mut world).unwrap();
+    work_and_converge(&mut world, &mut |_| {}).unwrap();
     world.run_until(world.now + IDLE_MS).unwrap();
     checkers::uplinks(&world).unwrap();
     let holds = |node: &NodeId| {
@@ -89,7 +89,7 @@ fn nodes_of_a_site_come_to_rest_with_one_uplink() {
         running.engine.sessions.values().any(|session| session.is_hub())
     };
     let holder = (world.scenario.hubs..world.nodes.len()).find(holds).unwrap();
-    world.crash(holder);
+    world.crash(holder, 100..8_000);
     assert_eq!(checkers::uplinks(&world).unwrap_err().property, "uplinks");
 }
 

@@ -1,13 +1,13 @@
 //! Conversations of engines, their frames carried by hand.
 #![allow(clippy::unwrap_used)]
 
-mod finding;
-mod presence;
+mod asking;
 mod bulk;
 mod corpus;
 mod fairness;
+mod finding;
+mod presence;
 mod star;
-mod asking;
 mod table;
 
 use std::collections::BTreeSet;
@@ -22,8 +22,8 @@ use self::table::{
     HUB_EU, HUB_US, STORE_1, STORE_2, Seat, Table, edge_interest, interest, is_events, kind_of,
 };
 use super::*;
-use crate::proto::riblt::Cell;
 use crate::proto::codec::Prefix;
+use crate::proto::riblt::Cell;
 use crate::proto::{Delivery, PeerState};
 
 #[test]

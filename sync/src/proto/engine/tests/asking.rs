@@ -199,8 +199,8 @@ fn a_large_fleet_is_told_in_pages() {
     for at in 0..many {
         let key = Author(*blake3::hash(&at.to_be_bytes()).as_bytes());
         let peer = PeerInfo { key, kind: kind_of(&format!("store-{at}")), dialled: false };
-        let session = Session::new(peer, 0, 0, 0);
-        engine.remember(session, Reason::Stopping);
+        let session = Session::new(peer, 0, &engine.config.limits);
+        engine.remember(session, Reason::Stopping, 0);
     }
     let (mut after, mut seen, mut pages) = (Author::default(), BTreeSet::new(), 0);
     loop {

@@ -32,7 +32,7 @@ impl Bytes {
         let mut bytes = Self::default();
         for (_, frame) in &world.carried {
             bytes.largest = bytes.largest.max(frame.len());
-            let kind = match frame::decode(frame, &mut Codec::default()).unwrap().1 {
+            let kind = match frame::decode(frame).unwrap().1 {
                 Frame::Hello(_) => &mut bytes.greeting,
                 Frame::Cells(_) | Frame::More { .. } | Frame::Found { .. } | Frame::Page { .. } => {
                     &mut bytes.finding
@@ -170,8 +170,7 @@ fn very_many_differences_are_listed_page_by_page() {
     let bytes = Bytes::of(&world);
     assert!(world.burst_max <= 256, "{} frames at once", world.burst_max);
     assert!(bytes.largest < FRAME_BYTES_MAX / 2, "{bytes:?}");
-    let is_page =
-        |frame: &[u8]| matches!(frame::decode(frame, &mut Codec::default()), Ok((_, Frame::Page { .. })));
+    let is_page = |frame: &[u8]| matches!(frame::decode(frame), Ok((_, Frame::Page { .. })));
     let pages = world.carried.iter().filter(|(_, frame)| is_page(frame)).count();
     assert!(pages >= 4, "{pages} pages");
     assert_converged(&mut world);
@@ -335,7 +334,7 @@ fn cells_that_were_made_up_cost_little() {
         world.input(EU, Input::Frame { session, bytes: frame::encode(number, &frame) });
         answers += 1;
         first = asked;
-        match frame::decode(&world.carried[0].1, &mut Codec::default()).unwrap().1 {
+        match frame::decode(&world.carried[0].1).unwrap().1 {
             Frame::More { cells } => asked = cells,
             Frame::Page { .. } => break,
             other => panic!("{other:?}"),
@@ -371,7 +370,7 @@ fn an_edge_is_greeted_as_before() {
     let edge = world.edge("store-1", super::table::STORE_1, 1);
     world.connect(edge, EU);
     assert!(world.nodes[EU].engine.summary.is_none(), "an edge needs no summary of everything");
-    let hello = frame::decode(&world.carried[1].1, &mut Codec::default()).unwrap().1;
+    let hello = frame::decode(&world.carried[1].1).unwrap().1;
     assert!(
         matches!(hello, Frame::Hello(hello) if matches!(&hello.holdings, Holdings::Scopes(of) if of.len() == 3))
     );

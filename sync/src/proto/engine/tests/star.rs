@@ -117,8 +117,8 @@ impl Star {
     /// The link breaks; what is on its way is lost.
     pub(super) fn disconnect(&mut self, edge: Node) {
         let Some((at_hub, at_edge)) = self.sessions.remove(&edge) else { return };
-        self.feed(HUB, Input::Closed { session: at_hub, reason: "link lost".into() });
-        self.feed(edge, Input::Closed { session: at_edge, reason: "link lost".into() });
+        self.feed(HUB, Input::Closed { session: at_hub, reason: "link lost".into(), silent_ms: 0 });
+        self.feed(edge, Input::Closed { session: at_edge, reason: "link lost".into(), silent_ms: 0 });
     }
 
     /// A frame of the hostile kind, made for the hub's session with an edge.
@@ -219,7 +219,7 @@ impl Star {
                         self.disconnect(edge);
                     }
                 }
-                Output::Condition(_) => {}
+                Output::Condition(_) | Output::Answered { .. } => {}
             }
         }
         let seat = &self.seats[node];

@@ -296,6 +296,12 @@ impl Table {
         all.into_iter().find(|peer| peer.key == key).unwrap().delivery
     }
 
+    /// What a node's log holds of a scope.
+    pub(super) fn records(&self, node: usize, scope: &str) -> Vec<Arc<[u8]>> {
+        let read = self.nodes[node].replica.log(&scope.parse().unwrap(), 0, 1 << 20).unwrap();
+        read.entries.into_iter().map(|entry| entry.bytes).collect()
+    }
+
     /// Digests at `node` of the scopes that `like` wants.
     pub(super) fn digests(&self, node: usize, like: usize) -> Vec<String> {
         let interest = &self.nodes[like].engine.config.interest;
