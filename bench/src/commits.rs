@@ -58,16 +58,16 @@ pub(crate) fn measure(options: &Options) -> anyhow::Result<Section> {
     let mut section = Section::new("commits", about);
     for ((name, writers, _), rates) in CONTENDERS.iter().zip(&rates) {
         let samples: Samples = rates.iter().copied().collect();
-        section.median(format!("{name}, {} ", plural(*writers)), &samples, "commits/s");
+        section.rounds(format!("{name}, {} ", plural(*writers)), &samples, "commits/s");
     }
     let ratio = |over: usize, under: usize| -> Samples {
         rates[over].iter().zip(&rates[under]).map(|(over, under)| over / under).collect()
     };
-    section.median("Driftless / raw append, 1 writer", &ratio(4, 0), "x");
-    section.median("Driftless / raw sled, 1 writer", &ratio(4, 2), "x");
-    section.median("Driftless (tasks) / raw append, 64 writers", &ratio(6, 1), "x");
-    section.median("Driftless (tasks) / raw sled, 64 writers", &ratio(6, 3), "x");
-    section.median("Driftless, 64 writers (tasks) / 1 writer", &ratio(6, 4), "x");
+    section.rounds("Driftless / raw append, 1 writer", &ratio(4, 0), "x");
+    section.rounds("Driftless / raw sled, 1 writer", &ratio(4, 2), "x");
+    section.rounds("Driftless (tasks) / raw append, 64 writers", &ratio(6, 1), "x");
+    section.rounds("Driftless (tasks) / raw sled, 64 writers", &ratio(6, 3), "x");
+    section.rounds("Driftless, 64 writers (tasks) / 1 writer", &ratio(6, 4), "x");
     Ok(section)
 }
 

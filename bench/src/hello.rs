@@ -1,111 +1,86 @@
-//! What a hub and an edge that are in sync say to each other above QUIC: the engines themselves, their
-//! frames carried by hand.
-
-use std::collections::BTreeSet;
+//! What two nodes say to each other above QUIC when a session opens: a hub and an edge that are in sync, and
+//! two hubs of which some scopes differ. The engines themselves, their frames carried by hand.
 
 use anyhow::ensure;
-use driftless_core::name::Scope;
-use driftless_core::replica::Replica;
-use driftless_core::store::MemoryStore;
-use driftless_core::testing;
-use driftless_sync::proto::{Engine, EngineConfig, Input, Interest, Output, PeerInfo, PeerKind, SessionId};
+use driftless_core::name::{Document, Kind};
+use driftless_core::replica::{ChangeRequest, Write};
+use serde_json::json;
 
 use crate::options::Options;
-use crate::report::Section;
+use crate::pair::{Exchange, NAMESPACE, Other, Pair};
+use crate::report::{Section, Table};
 use crate::workload;
 
-const HUB: u16 = 1;
-const EDGE: u16 = 2;
-const SESSION: SessionId = SessionId(1);
-/// More exchanges than any greeting needs.
-const EXCHANGES_MAX: usize = 32;
-
-/// Lets the two greet each other, with few and with many documents.
+/// Lets nodes greet each other, with few and with many documents and scopes.
 pub(crate) fn measure(options: &Options) -> anyhow::Result<Section> {
-    let about = "frames that a hub and an edge exchange when a session opens and neither lacks anything";
+    let about = "frames that two nodes exchange when a session opens, the events themselves left out";
     let mut section = Section::new("hello", about);
     for profiles in [10, options.size(100, 10_000)] {
-        let (up, down) = greet(profiles)?;
-        let what = format!("{profiles} profiles");
-        section.figure(format!("{what}, to the hub, {} frames", up.frames), up.bytes as f64, "B");
-        section.figure(format!("{what}, to the edge, {} frames", down.frames), down.bytes as f64, "B");
+        let mut pair = Pair::enrolled(Other::Edge);
+        for profile in 0..profiles {
+            pair.replicas[0].write(workload::make(profile))?;
+        }
+        pair.replicas[0].commit()?;
+        pair.carry();
+        let exchange = pair.exchange()?;
+        let [hub, edge] = exchange.said;
+        ensure!(hub.event_bytes + edge.event_bytes == 0, "nothing was missing");
+        let what = format!("hub and edge in sync, {profiles} profiles");
+        section.figure(format!("{what}, to the hub, {} frames", edge.frames), edge.bytes as f64, "B");
+        section.figure(format!("{what}, to the edge, {} frames", hub.frames), hub.bytes as f64, "B");
     }
+    let (sites, differing) = options.size((100, vec![0, 1, 10]), (10_000, vec![0, 1, 10, 100, 1_000]));
+    section.table(hubs(sites, &differing)?);
     Ok(section)
 }
 
-#[derive(Debug, Default)]
-struct Said {
-    frames: u64,
-    bytes: u64,
+/// Two hubs of a fleet with many scopes: one changes something in some of them.
+fn hubs(sites: usize, differing: &[usize]) -> anyhow::Result<Table> {
+    let mut pair = Pair::hubs_of(sites);
+    let columns = ["to one hub, B", "to the other, B", "both ways per scope that differs, B", "round trips"];
+    let mut table = Table::new(
+        format!("two hubs with {sites} sites, of which k scopes differ"),
+        columns.map(str::to_owned).into(),
+    );
+    for (round, k) in differing.iter().enumerate() {
+        let exchange = differ(&mut pair, sites, *k, round)?;
+        let said = exchange.said.map(|said| (said.bytes - said.event_bytes) as f64);
+        let each = (*k > 0).then(|| said.iter().sum::<f64>() / *k as f64);
+        let round_trips = f64::from(exchange.turns_before_events()) / 2.0;
+        table.row(format!("k = {k}"), vec![Some(said[1]), Some(said[0]), each, Some(round_trips)]);
+    }
+    Ok(table)
 }
 
-/// One side: an engine and its replica.
-struct Side {
-    engine: Engine,
-    replica: Replica<MemoryStore>,
-    out: Vec<Output>,
+/// One of two hubs that are in sync changes one document of so many sites; then they greet.
+fn differ(pair: &mut Pair, sites: usize, scopes: usize, round: usize) -> anyhow::Result<Exchange> {
+    for number in 0..scopes {
+        // Sites far apart, so that no two share more than they must.
+        let site = Document::new(Kind::Site, NAMESPACE, &crate::fleet::site(number * (sites / scopes)))?;
+        let labels = json!({"metadata": {"labels": {"wave": round.to_string()}}});
+        let change = ChangeRequest::MergePatch(labels);
+        pair.replicas[0].write(Write::new(site, change, "fleet/operator/ann", workload::TIME_MS))?;
+    }
+    pair.replicas[0].commit()?;
+    pair.exchange()
 }
 
-impl Side {
-    fn take(&mut self, input: Input) -> anyhow::Result<()> {
-        Ok(self.engine.handle(0, input, &mut self.replica, &mut self.out)?)
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// Carries what this side wants sent to the other.
-    fn send(&mut self, other: &mut Self, said: &mut Said) -> anyhow::Result<()> {
-        for output in std::mem::take(&mut self.out) {
-            match output {
-                Output::Send { bytes, .. } => {
-                    said.frames += 1;
-                    said.bytes += bytes.len() as u64;
-                    other.take(Input::Frame { session: SESSION, bytes })?;
-                }
-                other => anyhow::bail!("a greeting that is none: {other:?}"),
-            }
-        }
-        Ok(())
+    #[test]
+    fn hubs_say_more_the_more_scopes_differ_and_nothing_of_events_when_none_does() {
+        let mut pair = Pair::hubs_of(30);
+        let mut said = |scopes, round| {
+            let exchange = differ(&mut pair, 30, scopes, round).expect("hubs that sync");
+            exchange
+                .said
+                .iter()
+                .fold((0, 0), |(all, events), said| (all + said.bytes, events + said.event_bytes))
+        };
+        let (none, one, ten) = (said(0, 1), said(1, 2), said(10, 3));
+        assert!(none.1 == 0 && one.1 > 0, "{none:?} {one:?}");
+        assert!(none.0 < one.0 - one.1 && one.0 - one.1 < ten.0 - ten.1, "{none:?} {one:?} {ten:?}");
     }
-}
-
-fn greet(profiles: usize) -> anyhow::Result<(Said, Said)> {
-    let enrolled = testing::enrolled(&[("hub-1", HUB)], &[("default", "store-0001", EDGE)]);
-    let mut replica = testing::open(MemoryStore::new(), HUB, 1);
-    testing::carry(&enrolled, &mut replica);
-    for profile in 0..profiles {
-        replica.write(workload::make(profile))?;
-    }
-    replica.commit()?;
-    let mut copy = testing::open(MemoryStore::new(), EDGE, 2);
-    testing::carry(&replica, &mut copy);
-    let hub_kind = PeerKind::Hub { name: "hub-1".to_owned(), region: "eu".to_owned() };
-    let (namespace, site) = ("default".to_owned(), "store-0001".to_owned());
-    let edge_kind =
-        PeerKind::Site { namespace: namespace.clone(), site: site.clone(), node: "n1".to_owned() };
-    let scopes: BTreeSet<Scope> =
-        [Scope::Fleet, Scope::Profiles { namespace: namespace.clone() }, Scope::Site { namespace, site }]
-            .into();
-    let info =
-        |key, kind: &PeerKind, dialled| PeerInfo { key: testing::author(key), kind: kind.clone(), dialled };
-    let side = |info: PeerInfo, interest, replica| Side {
-        engine: Engine::new(EngineConfig::new(info, interest)),
-        replica,
-        out: vec![],
-    };
-    let mut hub = side(info(HUB, &hub_kind, false), Interest::All, replica);
-    let mut edge = side(info(EDGE, &edge_kind, false), Interest::Scopes(scopes), copy);
-    hub.take(Input::Connected { session: SESSION, peer: info(EDGE, &edge_kind, false) })?;
-    edge.take(Input::Connected { session: SESSION, peer: info(HUB, &hub_kind, true) })?;
-    let (mut up, mut down) = (Said::default(), Said::default());
-    for _ in 0..EXCHANGES_MAX {
-        if edge.out.is_empty() && hub.out.is_empty() {
-            break;
-        }
-        edge.send(&mut hub, &mut up)?;
-        hub.send(&mut edge, &mut down)?;
-    }
-    ensure!(edge.out.is_empty() && hub.out.is_empty(), "the greeting ends");
-    ensure!(hub.replica.position() == edge.replica.position(), "nothing was missing");
-    let in_sync = |side: &Side| side.engine.peers().iter().all(|peer| peer.lag_events == 0);
-    ensure!(in_sync(&hub) && in_sync(&edge), "both know that they are in sync");
-    Ok((up, down))
 }

@@ -7,13 +7,17 @@
 
 mod child;
 mod commits;
+mod document;
 mod environment;
 mod fleet;
 mod hello;
 mod memory;
 mod merge;
 mod options;
+mod pair;
+mod plot;
 mod process;
+mod progress;
 mod relay;
 mod reopen;
 mod report;

@@ -2,13 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::{Args, Parser, Subcommand};
 
 use crate::environment::Environment;
-use crate::report::{Section, print_environment, write_json};
-use crate::virtual_fleet::VirtualFleet;
-use crate::{child, commits, hello, memory, merge, reopen, visible, wire};
+use crate::report::{Section, print_environment};
+use crate::{child, commits, document, hello, memory, merge, reopen, visible, wire};
 
 /// Measures Driftless; docs/BENCHMARKS.md says how to read it.
 #[derive(Debug, Parser)]
@@ -23,12 +22,12 @@ pub(crate) struct Command {
 /// What all measurements share.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Options {
-    /// Small sizes: shows that everything runs, in less than a minute; the figures mean little.
+    /// Small sizes: shows that everything runs, in a minute or two; the figures mean little.
     #[arg(long, global = true)]
     pub(crate) quick: bool,
-    /// Write the figures, with the environment, to this file.
-    #[arg(long, global = true, value_name = "FILE")]
-    json: Option<PathBuf>,
+    /// Write figures with their environment (JSON) and plots (SVG) into this directory, for `report`.
+    #[arg(long, global = true, value_name = "DIR")]
+    out: Option<PathBuf>,
     /// Where to make stores; the system's temporary directory unless given.
     #[arg(long, global = true, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -65,6 +64,26 @@ impl Options {
         scratch_in(&self.edge_dir.clone().unwrap_or_else(|| self.root()))
     }
 
+    /// The command that makes a section with these options.
+    fn command(&self, name: &str) -> String {
+        let mut command = format!("driftless-bench {name}");
+        let number = |value: Option<usize>| value.map(|value| value.to_string());
+        let dir = |dir: &Option<PathBuf>| dir.as_ref().map(|dir| dir.display().to_string());
+        let options = [
+            ("--dir", dir(&self.dir)),
+            ("--edge-dir", dir(&self.edge_dir)),
+            ("--edges", number(self.edges)),
+            ("--repeat", number(self.repeat)),
+        ];
+        if self.quick {
+            command.push_str(" --quick");
+        }
+        for (option, value) in options {
+            value.into_iter().for_each(|value| command.push_str(&format!(" {option} {value}")));
+        }
+        command
+    }
+
     fn root(&self) -> PathBuf {
         self.dir.clone().unwrap_or_else(std::env::temp_dir)
     }
@@ -93,8 +112,14 @@ enum What {
     Memory,
     /// All of the above.
     All,
-    /// A fleet in virtual time, from a scenario file: thousands of sites in one thread.
-    Fleet(VirtualFleet),
+    /// Makes docs/BENCHMARKS.md of what was written with --out.
+    Report {
+        /// Where the results are.
+        results: PathBuf,
+        /// The directory of the documents; figures go to `figures` in it.
+        #[arg(long, value_name = "DIR", default_value = "docs")]
+        to: PathBuf,
+    },
     /// A process that another measurement starts.
     #[command(hide = true)]
     Child {
@@ -106,52 +131,65 @@ enum What {
 impl Command {
     /// Measures what was asked for, prints and writes it.
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        if let What::Child { role } = self.what {
-            return child::run(role);
-        }
+        let what = match self.what {
+            What::Child { role } => return child::run(role),
+            What::Report { results, to } => return document::write(&results, &to),
+            what => what,
+        };
         let options = &self.options;
-        let environment = Environment::here(&options.root());
-        print_environment(&environment);
-        let mut sections = vec![];
-        if let What::Fleet(fleet) = &self.what {
-            let section = fleet.measure(options.quick)?;
-            section.print();
-            sections.push(section);
+        if let Some(dir) = &options.out {
+            std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
         }
-        for measure in self.what.measurements() {
-            let section = measure(options)?;
-            section.print();
-            sections.push(section);
+        let mut failed = vec![];
+        for (name, measure) in MEASUREMENTS.into_iter().filter(|(name, _)| what.includes(name)) {
+            // What one measurement found is not lost when another fails.
+            if let Err(error) = run(name, measure, options) {
+                eprintln!("{name} failed: {error:?}");
+                failed.push(name);
+            }
         }
-        match &options.json {
-            Some(path) => write_json(path, &environment, &sections),
-            None => Ok(()),
-        }
+        ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
+        Ok(())
+    }
+}
+
+fn run(name: &str, measure: Measure, options: &Options) -> anyhow::Result<()> {
+    let environment = Environment::here(&options.root());
+    print_environment(&environment);
+    let section = measure(options)?;
+    section.print();
+    match &options.out {
+        Some(dir) => section.write(dir, &options.command(name), &environment),
+        None => Ok(()),
     }
 }
 
 type Measure = fn(&Options) -> anyhow::Result<Section>;
 
+/// Every measurement, by the name of its command.
+const MEASUREMENTS: [(&str, Measure); 7] = [
+    ("commits", commits::measure),
+    ("merge", merge::measure),
+    ("visible", visible::measure),
+    ("wire", wire::measure),
+    ("hello", hello::measure),
+    ("reopen", reopen::measure),
+    ("memory", memory::measure),
+];
+
 impl What {
-    fn measurements(&self) -> Vec<Measure> {
-        match self {
-            Self::Commits => vec![commits::measure],
-            Self::Merge => vec![merge::measure],
-            Self::Visible => vec![visible::measure],
-            Self::Wire => vec![wire::measure],
-            Self::Hello => vec![hello::measure],
-            Self::Reopen => vec![reopen::measure],
-            Self::Memory => vec![memory::measure],
-            Self::All => vec![
-                commits::measure,
-                merge::measure,
-                visible::measure,
-                wire::measure,
-                hello::measure,
-                reopen::measure,
-                memory::measure,
-            ],
-            Self::Fleet(_) | Self::Child { .. } => vec![],
-        }
+    fn includes(&self, name: &str) -> bool {
+        let only = match self {
+            Self::Commits => "commits",
+            Self::Merge => "merge",
+            Self::Visible => "visible",
+            Self::Wire => "wire",
+            Self::Hello => "hello",
+            Self::Reopen => "reopen",
+            Self::Memory => "memory",
+            Self::All => return true,
+            Self::Report { .. } | Self::Child { .. } => return false,
+        };
+        name == only
     }
 }

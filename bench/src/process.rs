@@ -29,11 +29,9 @@ pub(crate) fn resident(pid: u32) -> anyhow::Result<Resident> {
 }
 
 /// The CPU time of the calling thread so far, in seconds: what its work costs, however busy the machine.
-pub(crate) fn thread_cpu_seconds() -> anyhow::Result<f64> {
-    let path = "/proc/thread-self/schedstat";
-    let text = std::fs::read_to_string(path).with_context(|| format!("reading {path}"))?;
-    let nanoseconds: u64 = text.split_whitespace().next().context("the time on a CPU")?.parse()?;
-    Ok(nanoseconds as f64 / 1e9)
+pub(crate) fn thread_cpu_seconds() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 /// The CPU time of a process so far, in seconds.

@@ -14,27 +14,37 @@ use serde_json::{Value, json};
 
 use crate::options::Options;
 use crate::process::{resident, thread_cpu_seconds};
-use crate::report::Section;
+use crate::progress::Progress;
+use crate::report::{Section, Table};
 use crate::samples::Samples;
 
 /// Machines of a site; a report of a site changes all of them, under one signature.
 const MACHINES: usize = 10;
+/// Reports of a site: a fleet of any size has as many events per document.
+const REPORTS: usize = 100;
 /// The key number of the hub; sites have those above.
 const HUB: u16 = 1;
 const MIB: f64 = (1 << 20) as f64;
 
 /// Fills stores, then opens each in processes that have done nothing else.
 pub(crate) fn measure(options: &Options) -> anyhow::Result<Section> {
-    let (sites, sizes) = options.size((20, vec![2_000]), (1_000, vec![100_000, 1_000_000]));
+    let sizes = options.size(vec![2_000], vec![100_000, 1_000_000]);
     let about = format!(
-        "{sites} sites of {MACHINES} machines, a report of a site is {MACHINES} events under one signature; each opened by a new process, files in the page cache; median of {}",
+        "sites of {MACHINES} machines that reported {REPORTS} times, {MACHINES} events under one signature each time, in as many sites as make so many events; each opened by a new process, files in the page cache; median of {}",
         options.rounds(),
+    );
+    let mut keys_per_event = Table::new(
+        "keys in sled per event, of stores that differ only in the number of sites",
+        ["events", "keys per event", "of these log", "of these documents and indexes"]
+            .map(str::to_owned)
+            .into(),
     );
     let mut section = Section::new("reopen", about);
     for events in sizes {
         let scratch = options.scratch()?;
         let dir = scratch.path().join("store");
-        let filled = fill(&dir, sites, events)?;
+        let sites = (events / (REPORTS * MACHINES)).max(1);
+        let filled = fill(&dir, sites)?;
         let what = format!("{} events", filled.events);
         let opened =
             (0..options.rounds()).map(|_| open_elsewhere(&dir)).collect::<anyhow::Result<Vec<_>>>()?;
@@ -45,16 +55,17 @@ pub(crate) fn measure(options: &Options) -> anyhow::Result<Section> {
         section.figure(format!("{what}, merged into the store"), filled.rate, "events/s");
         section.figure(format!("{what}, CPU of merging"), filled.cpu, "µs/event");
         section.figure(format!("{what}, resident after merging"), filled.resident / MIB, "MiB");
-        section.median(format!("{what}, open"), &observed("open_ms", 1.0)?, "ms");
-        section.median(format!("{what}, of that sled"), &observed("sled_ms", 1.0)?, "ms");
-        section.median(format!("{what}, first read after that"), &observed("read_ms", 1.0)?, "ms");
-        section.median(format!("{what}, listing all machines, each read"), &observed("list_ms", 1.0)?, "ms");
-        section.median(format!("{what}, resident once open"), &observed("resident", MIB)?, "MiB");
-        let keys = keys(&dir)? as f64;
-        section.figure(format!("{what}, keys in sled per event"), keys / filled.events as f64, "");
-        let log = filled.log_keys as f64;
-        section.figure(format!("{what}, of these for the log"), log / filled.events as f64, "");
-        section.figure(format!("{what}, keys in sled"), keys, "");
+        section.rounds(format!("{what}, open"), &observed("open_ms", 1.0)?, "ms");
+        section.rounds(format!("{what}, of that sled"), &observed("sled_ms", 1.0)?, "ms");
+        section.rounds(format!("{what}, first read after that"), &observed("read_ms", 1.0)?, "ms");
+        section.rounds(format!("{what}, listing all machines, each read"), &observed("list_ms", 1.0)?, "ms");
+        section.rounds(format!("{what}, resident once open"), &observed("resident", MIB)?, "MiB");
+        let (keys, log, count) = (keys(&dir)? as f64, filled.log_keys as f64, filled.events as f64);
+        section.figure(format!("{what}, keys in sled per event"), keys / count, "");
+        keys_per_event.row(
+            format!("{sites} sites"),
+            [count, keys / count, log / count, (keys - log) / count].map(Some).into(),
+        );
         section.figure(
             format!("{what}, bytes of records per event"),
             filled.record_bytes / filled.events as f64,
@@ -67,6 +78,7 @@ pub(crate) fn measure(options: &Options) -> anyhow::Result<Section> {
             "x",
         );
     }
+    section.table(keys_per_event);
     Ok(section)
 }
 
@@ -125,8 +137,8 @@ struct Reporter {
     carried: u64,
 }
 
-/// Sites report in turn, all of their machines at a time, until the hub holds about `events` events.
-fn fill(dir: &Path, sites: usize, events: usize) -> anyhow::Result<Filled> {
+/// Sites report in turn, all of their machines at a time, until each has reported often enough.
+fn fill(dir: &Path, sites: usize) -> anyhow::Result<Filled> {
     let names: Vec<String> = (0..sites).map(crate::fleet::site).collect();
     let keys = HUB + 1..;
     let members: Vec<_> = names.iter().zip(keys).map(|(site, key)| ("default", site.as_str(), key)).collect();
@@ -135,20 +147,22 @@ fn fill(dir: &Path, sites: usize, events: usize) -> anyhow::Result<Filled> {
     testing::carry(&enrolled, &mut hub);
     let mut reporters =
         (0..sites).map(|site| Reporter::new(site, &enrolled)).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut progress = Progress::new(format!("reopen, reports of {sites} sites"), REPORTS as u64);
     let (mut record_bytes, mut merging, mut cpu) = (0, 0.0, 0.0);
     let before = hub.position();
-    for round in 0..events.div_ceil(sites * MACHINES) {
+    for round in 0..REPORTS {
+        progress.at(round as u64);
         for reporters in reporters.chunks_mut(REPORTS_PER_COMMIT) {
             let mut records = vec![];
             for reporter in reporters {
                 records.extend(reporter.report(round)?);
             }
             record_bytes += records.iter().map(|record| record.len()).sum::<usize>();
-            let (started, cpu_before) = (Instant::now(), thread_cpu_seconds()?);
+            let (started, cpu_before) = (Instant::now(), thread_cpu_seconds());
             let merged = hub.merge(&records)?;
             hub.commit()?;
             merging += started.elapsed().as_secs_f64();
-            cpu += thread_cpu_seconds()? - cpu_before;
+            cpu += thread_cpu_seconds() - cpu_before;
             ensure!(merged.wanted.is_empty() && merged.refused.is_empty(), "reports can be taken");
         }
     }

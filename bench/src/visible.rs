@@ -9,6 +9,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::fleet::{Hub, join_edge, wait_events};
 use crate::options::Options;
+use crate::plot::Plot;
 use crate::report::Section;
 use crate::samples::Samples;
 use crate::workload;
@@ -78,9 +79,16 @@ async fn run(options: &Options) -> anyhow::Result<Section> {
         "{changes} changes, one at a time, on a hub in its own process; {edges} edges in another, each with its own store, durable before visible"
     );
     let mut section = Section::new("visible", about);
-    section.spread("change durable on the hub", &durable.into_iter().collect::<Samples>(), "ms");
-    section.spread("change visible on an edge", &all.into_iter().collect::<Samples>(), "ms");
-    section.spread("change visible on all edges", &last.into_iter().collect::<Samples>(), "ms");
+    let kinds = [
+        ("change durable on the hub", durable),
+        ("change visible on an edge", all),
+        ("change visible on all edges", last),
+    ];
+    let kinds = kinds.map(|(what, values)| (what, values.into_iter().collect::<Samples>()));
+    kinds.iter().for_each(|(what, samples)| section.spread(what, samples, "ms"));
+    let title = format!("From a change on a hub to {edges} edges, durable before visible");
+    let kinds: Vec<_> = kinds.iter().map(|(what, samples)| (*what, samples)).collect();
+    section.plot(Plot::percentiles("latency", &title, "ms", &kinds));
     Ok(section)
 }
 

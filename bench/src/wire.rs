@@ -18,8 +18,6 @@ use crate::samples::Samples;
 const REST: Duration = Duration::from_millis(150);
 /// A link that is never at rest is an error.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Profiles that the edges hold.
-const PROFILES: usize = 300;
 /// Writers that a burst comes from.
 const WRITERS: u64 = 64;
 
@@ -29,11 +27,12 @@ pub(crate) fn measure(options: &Options) -> anyhow::Result<Section> {
 }
 
 async fn run(options: &Options) -> anyhow::Result<Section> {
-    let edges = options.edges.unwrap_or(options.size(2, 10)).max(1);
+    let edges = options.edges.unwrap_or(options.size(2, 50)).max(1);
+    let profiles = options.size(100, 1_000);
     let (alone, burst) = (options.size(5, 100), options.size(500, 10_000));
     let (hub_dir, edge_dir) = (options.scratch()?, options.edge_scratch()?);
     let mut hub = Hub::start(hub_dir.path()).await?;
-    let made = hub.make(PROFILES).await?;
+    let made = hub.make(profiles).await?;
     let relay = Relay::open(hub.quic())?;
     let through = vec![relay.address().to_string()];
     let measured = join_edge(&mut hub, 0, edge_dir.path(), through.clone()).await?;
@@ -47,7 +46,7 @@ async fn run(options: &Options) -> anyhow::Result<Section> {
     }
     rest(&relay).await?;
     let about = format!(
-        "one of {edges} edges that hold {PROFILES} profiles of 1 KB, behind a relay that counts UDP payloads and 28 bytes of headers for each, both ways"
+        "one of {edges} edges that hold {profiles} profiles of 1 KB, behind a relay that counts UDP payloads and 28 bytes of headers for each, both ways"
     );
     let mut section = Section::new("wire", about);
 
@@ -67,7 +66,7 @@ async fn run(options: &Options) -> anyhow::Result<Section> {
     section.figure("update alone, datagrams both ways, mean", passed.datagrams as f64 / alone as f64, "");
 
     let (cpu, before, started) = (cpu_seconds(hub.pid()?)?, relay.passed(), Instant::now());
-    let (events, committing) = hub.burst(burst, PROFILES, WRITERS).await?;
+    let (events, committing) = hub.burst(burst, profiles, WRITERS).await?;
     wait_events(&measured, events).await?;
     let measured_after = started.elapsed().as_secs_f64();
     for edge in &others {
@@ -108,7 +107,7 @@ async fn run(options: &Options) -> anyhow::Result<Section> {
 
     measured.stop().await?;
     rest(&relay).await?;
-    let (events, _) = hub.burst(burst, PROFILES, WRITERS).await?;
+    let (events, _) = hub.burst(burst, profiles, WRITERS).await?;
     let (before, started) = (relay.passed(), Instant::now());
     let measured = start_edge(edge_options(&edge_dir.path().join(site(0)), None, through)).await?;
     wait_events(&measured, events).await?;

@@ -5,7 +5,7 @@ use driftless_core::replica::{ChangeRequest, Write};
 use serde_json::{Value, json};
 
 /// Any time will do; events carry it, nothing depends on it.
-const TIME_MS: u64 = 1_700_000_000_000;
+pub(crate) const TIME_MS: u64 = 1_700_000_000_000;
 /// On whose behalf.
 const BY: &str = "fleet/operator/ann";
 /// Values that no change touches, so that a profile has about 1 KB of JSON.
