@@ -15,10 +15,14 @@ use driftless_core::name::Scope;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
+use crate::swarm::parts;
 use crate::{reopen, workload};
 
 /// Any free port on loopback.
 pub(crate) const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// The sites that a token for many is good for: all that [`crate::fleet::site`] names.
+const SITES: &str = "store-*";
 
 /// What a child is.
 #[derive(Debug, Clone, Subcommand)]
@@ -26,6 +30,18 @@ pub(crate) enum Role {
     /// A hub.
     Hub {
         /// Its data directory.
+        dir: PathBuf,
+    },
+    /// Accepts QUIC connections as a hub does, and does nothing with them.
+    Quic {
+        /// The hub's data directory.
+        dir: PathBuf,
+    },
+    /// Keeps the server's side of TLS handshakes, and says what they take.
+    Tls {
+        /// How many.
+        count: usize,
+        /// The hub's data directory, beside that of an edge.
         dir: PathBuf,
     },
     /// Opens a store and says what that cost.
@@ -40,6 +56,8 @@ pub(crate) fn run(role: Role) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     match role {
         Role::Hub { dir } => runtime.block_on(hub(&dir)),
+        Role::Quic { dir } => runtime.block_on(parts::accept(&dir)),
+        Role::Tls { count, dir } => runtime.block_on(answer(parts::handshakes(count, &dir)?)),
         Role::Reopen { dir } => runtime.block_on(answer(reopen::open(&dir)?)),
     }
 }
@@ -67,7 +85,7 @@ async fn stop(daemon: Arc<Daemon>) -> anyhow::Result<()> {
     Ok(daemon.stop().await?)
 }
 
-async fn answer(reply: Value) -> anyhow::Result<()> {
+pub(crate) async fn answer(reply: Value) -> anyhow::Result<()> {
     let mut stdout = tokio::io::stdout();
     stdout.write_all(format!("{reply}\n").as_bytes()).await?;
     Ok(stdout.flush().await?)
@@ -79,6 +97,12 @@ async fn obey(hub: &Arc<Daemon>, order: &Value) -> anyhow::Result<Value> {
     match order["do"].as_str() {
         Some("token") => {
             let request = json!({"role": "edge", "site": order["site"]});
+            let minted =
+                hub.runtime().operate(Operation::TokenCreate { request, by: "bench".to_owned() }).await;
+            minted.map_err(|error| anyhow::anyhow!("no token: {error:?}"))
+        }
+        Some("tokens") => {
+            let request = json!({"role": "edge", "newSites": SITES, "uses": number("uses")?});
             let minted =
                 hub.runtime().operate(Operation::TokenCreate { request, by: "bench".to_owned() }).await;
             minted.map_err(|error| anyhow::anyhow!("no token: {error:?}"))
@@ -95,6 +119,7 @@ async fn obey(hub: &Arc<Daemon>, order: &Value) -> anyhow::Result<Value> {
             Ok(json!({}))
         }
         Some("burst") => burst(hub, number("changes")?, number("profiles")?, number("writers")?).await,
+        Some("events") => events(hub).await,
         Some("synced") => synced(hub).await,
         _ => bail!("unknown order {order}"),
     }

@@ -176,6 +176,12 @@ impl Hub {
         Ok(minted["token"].as_str().context("a token")?.to_owned())
     }
 
+    /// A token for so many edges of new sites.
+    pub(crate) async fn token_for_many(&mut self, uses: usize) -> anyhow::Result<String> {
+        let minted = self.order(json!({"do": "tokens", "uses": uses})).await?;
+        Ok(minted["token"].as_str().context("a token")?.to_owned())
+    }
+
     /// Makes profiles; returns how many events of profiles there are then.
     pub(crate) async fn make(&mut self, profiles: usize) -> anyhow::Result<u64> {
         let made = self.order(json!({"do": "make", "profiles": profiles})).await?;
@@ -198,6 +204,11 @@ impl Hub {
         let order = json!({"do": "burst", "changes": changes, "profiles": profiles, "writers": writers});
         let done = self.order(order).await?;
         Ok((done["events"].as_u64().context("events")?, done["seconds"].as_f64().context("seconds")?))
+    }
+
+    /// How many events of profiles it holds.
+    pub(crate) async fn events(&mut self) -> anyhow::Result<u64> {
+        self.order(json!({"do": "events"})).await?["events"].as_u64().context("a number of events")
     }
 
     /// Waits until this many peers hold everything that they want.

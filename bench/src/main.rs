@@ -22,7 +22,11 @@ mod relay;
 mod reopen;
 mod report;
 mod samples;
+<<<<<<< HEAD
 mod virtual_fleet;
+=======
+mod swarm;
+>>>>>>> b57113a (bench: a swarm of real edges in one process against a hub)
 mod visible;
 mod wire;
 mod workload;

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::environment::Environment;
 use crate::report::{Section, print_environment};
-use crate::{child, commits, document, hello, memory, merge, reopen, visible, wire};
+use crate::{child, commits, document, hello, memory, merge, reopen, swarm, visible, wire};
 
 /// Measures Driftless; docs/BENCHMARKS.md says how to read it.
 #[derive(Debug, Parser)]
@@ -106,6 +106,8 @@ enum What {
     Wire,
     /// The greeting of an edge that is in sync, frame by frame.
     Hello,
+    /// Many edges on real QUIC in one process against a hub: storms, latencies, memory, bad peers.
+    Swarm,
     /// Reopening a large store.
     Reopen,
     /// Resident memory of edges, and of a hub per connected edge.
@@ -167,12 +169,13 @@ fn run(name: &str, measure: Measure, options: &Options) -> anyhow::Result<()> {
 type Measure = fn(&Options) -> anyhow::Result<Section>;
 
 /// Every measurement, by the name of its command.
-const MEASUREMENTS: [(&str, Measure); 7] = [
+const MEASUREMENTS: [(&str, Measure); 8] = [
     ("commits", commits::measure),
     ("merge", merge::measure),
     ("visible", visible::measure),
     ("wire", wire::measure),
     ("hello", hello::measure),
+    ("swarm", swarm::measure),
     ("reopen", reopen::measure),
     ("memory", memory::measure),
 ];
@@ -185,6 +188,7 @@ impl What {
             Self::Visible => "visible",
             Self::Wire => "wire",
             Self::Hello => "hello",
+            Self::Swarm => "swarm",
             Self::Reopen => "reopen",
             Self::Memory => "memory",
             Self::All => return true,

@@ -26,8 +26,12 @@ mod tests;
 mod tokens;
 mod uplink;
 
+<<<<<<< HEAD
 pub use joining::JoinFailure;
 pub(crate) use links::hubs as known_hubs;
+=======
+pub use joining::{JoinFailure, join};
+>>>>>>> b57113a (bench: a swarm of real edges in one process against a hub)
 pub use options::{EdgeOptions, HubOptions};
 pub use process::{run_edge, run_hub};
 pub use runtime::{Active, Runtime};

@@ -51,7 +51,10 @@ pub enum JoinFailure {
 }
 
 /// Trades a token for an identity, at the first of the token's hubs (or of `hubs`) that answers.
-pub(super) async fn join(
+///
+/// `name` is the node's within its site, or the new hub's; `site` is needed where the token leaves it
+/// open; `hosts` are what a new hub's API will be called by. The identity is durable when this returns.
+pub async fn join(
     node: JoiningNode,
     token: &Token,
     hubs: &[String],
