@@ -39,8 +39,6 @@ const JOINS_AT_A_TIME: usize = 16;
 const TOKEN_USES_MAX: usize = 1_000;
 /// Between two changes, so that each travels alone.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long all is left alone before memory is looked at.
-const CALM: Duration = Duration::from_secs(2);
 /// Files that this process opens besides a socket for each edge.
 const FILES_BESIDES: usize = 128;
 const KIB: f64 = 1024.0;
@@ -54,6 +52,9 @@ struct Sizes {
     bad: usize,
     /// Within which time all edges come back.
     ramp: Duration,
+    /// How long all is left alone between two steps, and before memory is looked at.
+    calm: Duration,
+    /// How long the API is asked while all is quiet.
     quiet: Duration,
     idle: Duration,
     changes: u64,
@@ -70,6 +71,7 @@ impl Sizes {
             bad,
             watched: (edges - bad).min(200),
             ramp: options.size(Duration::from_millis(500), Duration::from_secs(6)),
+            calm: options.size(Duration::from_millis(300), Duration::from_secs(2)),
             quiet: options.size(Duration::from_secs(1), Duration::from_secs(10)),
             idle: options.size(Duration::from_secs(2), Duration::from_secs(60)),
             changes: options.size(10, 200),
@@ -98,7 +100,7 @@ async fn run(options: &Options, sizes: Sizes) -> anyhow::Result<Section> {
     let members = join(&mut hub, sizes.edges, edge_dir.path()).await?;
     hub.stop().await?;
 
-    let parts = parts::measure(&members, hub_dir.path(), edge_dir.path()).await?;
+    let parts = parts::measure(&members, hub_dir.path(), edge_dir.path(), sizes.calm).await?;
     let mut hub = Hub::start(hub_dir.path()).await?;
     let mut edges = Edges::new(members)?;
     first(&mut section, &mut hub, &mut edges, sizes).await?;
@@ -157,7 +159,7 @@ async fn idle(
     parts: Parts,
 ) -> anyhow::Result<()> {
     let (pid, count) = (hub.pid()?, sizes.edges as f64);
-    sleep(CALM).await;
+    sleep(sizes.calm).await;
     let (alone, cpu) = (resident(pid)?, cpu_seconds(pid)?);
     let came = edges.come(hub, sizes.ramp).await?;
     let cpu = cpu_seconds(pid)? - cpu;
@@ -166,7 +168,7 @@ async fn idle(
     section.spread(&format!("{what}, from dialling to in sync"), &came.each, "ms");
     section.figure(format!("{what}, hub CPU per edge"), 1e3 * cpu / count, "ms");
 
-    sleep(CALM).await;
+    sleep(sizes.calm).await;
     let connected = resident(pid)?;
     let before = cpu_seconds(pid)?;
     sleep(sizes.idle).await;
@@ -218,7 +220,7 @@ async fn storms(
         sleep(sizes.quiet).await;
         let before = prober.stop().await?;
         edges.leave().await?;
-        sleep(CALM).await;
+        sleep(sizes.calm).await;
         let prober = Prober::start(hub_dir).await?;
         last.push(edges.come(hub, sizes.ramp).await?.last);
         let during = prober.stop().await?;
@@ -227,7 +229,7 @@ async fn storms(
         }
         quiet.push(before);
         stormy.push(during);
-        sleep(CALM).await;
+        sleep(sizes.calm).await;
     }
     let (quiet, stormy): (Samples, Samples) = (quiet.iter().collect(), stormy.iter().collect());
     let what = format!("while {} edges come back within {} s", sizes.edges, sizes.ramp.as_secs_f64());

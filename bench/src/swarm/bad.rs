@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use super::arrivals::Arrivals;
 use super::edge::{Edge, Manner, Member};
 use super::edges::Edges;
-use super::{CALM, Sizes, one_at_a_time};
+use super::{Sizes, one_at_a_time};
 use crate::fleet::Hub;
 use crate::plot::Plot;
 use crate::report::Section;
@@ -38,10 +38,10 @@ pub(super) async fn measure(
         let quiet = one_at_a_time(hub, &edges, sizes.changes).await?.each;
         let members: Vec<Member> = bad.iter().map(|edge| edge.member.clone()).collect();
         let misbehaving = misbehave(bad, hub.quic());
-        sleep(CALM).await;
+        sleep(sizes.calm).await;
         let troubled = one_at_a_time(hub, &edges, sizes.changes).await?.each;
         drop(misbehaving);
-        sleep(CALM).await;
+        sleep(sizes.calm).await;
         bad = members.into_iter().map(Edge::new).collect::<anyhow::Result<_>>()?;
         if let (Some(quiet), Some(troubled)) = (quiet.percentile(99.0), troubled.percentile(99.0)) {
             ratios.push(troubled / quiet);

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use driftless::identity::{
@@ -36,7 +37,12 @@ pub(super) struct Parts {
 }
 
 /// Measures both parts, with the identities of a hub that is not running and of its edges.
-pub(super) async fn measure(members: &[Member], hub_dir: &Path, edges_dir: &Path) -> anyhow::Result<Parts> {
+pub(super) async fn measure(
+    members: &[Member],
+    hub_dir: &Path,
+    edges_dir: &Path,
+    calm: Duration,
+) -> anyhow::Result<Parts> {
     let count = members.len() as f64;
     // The child finds both identities below one directory.
     let pair = tempfile::tempdir()?;
@@ -65,7 +71,7 @@ pub(super) async fn measure(members: &[Member], hub_dir: &Path, edges_dir: &Path
     while let Some(connected) = connecting.join_next().await {
         open.push(connected??);
     }
-    tokio::time::sleep(super::CALM).await;
+    tokio::time::sleep(calm).await;
     let after = resident(bare.pid()?)?.own as f64;
     drop(open);
     bare.stop().await?;
