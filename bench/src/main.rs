@@ -7,6 +7,7 @@
 
 mod child;
 mod commits;
+mod compare;
 mod document;
 mod environment;
 mod fleet;

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::environment::Environment;
 use crate::report::{Section, print_environment};
-use crate::{child, commits, document, hello, memory, merge, reopen, swarm, visible, wire};
+use crate::{child, commits, compare, document, hello, memory, merge, reopen, swarm, visible, wire};
 
 /// Measures Driftless; docs/BENCHMARKS.md says how to read it.
 #[derive(Debug, Parser)]
@@ -100,6 +100,8 @@ enum What {
     Commits,
     /// Events merged per second, bytes per event, share of signatures.
     Merge,
+    /// The same reconciliation by vectors, rateless IBLT, negentropy and automerge's sync protocol.
+    Compare,
     /// From a change on a hub to its being visible on edges over QUIC.
     Visible,
     /// Bytes on the wire per update, alone and in a burst, and of a reconnect with nothing new.
@@ -169,9 +171,10 @@ fn run(name: &str, measure: Measure, options: &Options) -> anyhow::Result<()> {
 type Measure = fn(&Options) -> anyhow::Result<Section>;
 
 /// Every measurement, by the name of its command.
-const MEASUREMENTS: [(&str, Measure); 8] = [
+const MEASUREMENTS: [(&str, Measure); 9] = [
     ("commits", commits::measure),
     ("merge", merge::measure),
+    ("compare", compare::measure),
     ("visible", visible::measure),
     ("wire", wire::measure),
     ("hello", hello::measure),
@@ -185,6 +188,7 @@ impl What {
         let only = match self {
             Self::Commits => "commits",
             Self::Merge => "merge",
+            Self::Compare => "compare",
             Self::Visible => "visible",
             Self::Wire => "wire",
             Self::Hello => "hello",
@@ -195,5 +199,34 @@ impl What {
             Self::Report { .. } | Self::Child { .. } => return false,
         };
         name == only
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(arguments: &str) -> Command {
+        let program = ["driftless-bench"].into_iter();
+        Command::try_parse_from(program.chain(arguments.split(' '))).expect("arguments of this program")
+    }
+
+    #[test]
+    fn a_command_runs_the_measurement_of_its_name_and_all_runs_every_one() {
+        for (name, _) in MEASUREMENTS {
+            let what = parsed(name).what;
+            let run: Vec<&str> =
+                MEASUREMENTS.iter().map(|(name, _)| *name).filter(|name| what.includes(name)).collect();
+            assert_eq!(run, [name]);
+            assert!(parsed("all").what.includes(name));
+            assert!(!parsed("report results").what.includes(name));
+        }
+    }
+
+    #[test]
+    fn a_section_says_which_command_makes_it_again() {
+        let options = parsed("all --quick --edges 7 --out results --edge-dir /dev/shm").options;
+        assert_eq!(options.command("wire"), "driftless-bench wire --quick --edge-dir /dev/shm --edges 7");
+        assert_eq!(parsed("wire").options.command("wire"), "driftless-bench wire");
     }
 }

@@ -23,7 +23,7 @@ const SESSION: SessionId = SessionId(1);
 /// More turns than anything needs that ends.
 const TURNS_MAX: u32 = 100_000;
 /// Time stands still: no timer of an exchange fires.
-const NOW_MS: u64 = 0;
+const NOW_MS: u64 = 1;
 
 /// What the second side is; the first is a hub. The second dials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -73,11 +73,11 @@ fn a_directive_that_means_nothing_is_an_error() {
 fn plots_are_copied_to_where_the_document_shows_them() {
     let (results, docs) =
         (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
-    measured(results.path(), "swarm");
+    measured(results.path(), "compare");
     write(results.path(), docs.path()).expect("written");
-    assert!(docs.path().join("figures/swarm-bars.svg").exists());
+    assert!(docs.path().join("figures/compare-bars.svg").exists());
     let document = std::fs::read_to_string(docs.path().join("BENCHMARKS.md")).expect("a document");
-    assert!(document.contains("](figures/swarm-bars.svg)"), "the template shows its plots");
+    assert!(document.contains("](figures/compare-bars.svg)"), "the template shows its plots");
 }
 
 #[test]
