@@ -64,24 +64,30 @@ impl Options {
         scratch_in(&self.edge_dir.clone().unwrap_or_else(|| self.root()))
     }
 
-    /// The command that makes a section with these options.
+    /// The command that makes a section with these options; where it writes to is not said.
     fn command(&self, name: &str) -> String {
-        let mut command = format!("driftless-bench {name}");
+        let options = Self { out: None, ..self.clone() };
+        ["driftless-bench", name]
+            .into_iter()
+            .map(str::to_owned)
+            .chain(options.arguments())
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    /// These options as another process takes them.
+    fn arguments(&self) -> Vec<String> {
         let number = |value: Option<usize>| value.map(|value| value.to_string());
         let dir = |dir: &Option<PathBuf>| dir.as_ref().map(|dir| dir.display().to_string());
         let options = [
+            ("--out", dir(&self.out)),
             ("--dir", dir(&self.dir)),
             ("--edge-dir", dir(&self.edge_dir)),
             ("--edges", number(self.edges)),
             ("--repeat", number(self.repeat)),
         ];
-        if self.quick {
-            command.push_str(" --quick");
-        }
-        for (option, value) in options {
-            value.into_iter().for_each(|value| command.push_str(&format!(" {option} {value}")));
-        }
-        command
+        let given = options.into_iter().filter_map(|(option, value)| Some([option.to_owned(), value?]));
+        self.quick.then(|| "--quick".to_owned()).into_iter().chain(given.flatten()).collect()
     }
 
     fn root(&self) -> PathBuf {
@@ -144,20 +150,33 @@ impl Command {
         if let Some(dir) = &options.out {
             std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
         }
-        let mut failed = vec![];
-        for (name, measure) in MEASUREMENTS.into_iter().filter(|(name, _)| what.includes(name)) {
-            // What one measurement found is not lost when another fails.
-            if let Err(error) = run(name, measure, options) {
-                eprintln!("{name} failed: {error:?}");
-                failed.push(name);
-            }
+        if let What::All = what {
+            return all(options);
         }
-        ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
-        Ok(())
+        let mut measured = MEASUREMENTS.into_iter().filter(|(name, _)| what.includes(name));
+        measured.try_for_each(|(name, measure)| run(name, measure, options))
     }
 }
 
-fn run(name: &str, measure: Measure, options: &Options) -> anyhow::Result<()> {
+/// Runs every measurement in a process of its own: what one leaves in memory is no figure of the next, and
+/// what one found is not lost when another fails.
+fn all(options: &Options) -> anyhow::Result<()> {
+    let mut failed = vec![];
+    for (name, _) in MEASUREMENTS {
+        let mut command = std::process::Command::new(std::env::current_exe()?);
+        if !command.arg(name).args(options.arguments()).status()?.success() {
+            failed.push(name);
+        }
+    }
+    ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
+    Ok(())
+}
+
+fn run(
+    name: &str,
+    measure: impl FnOnce(&Options) -> anyhow::Result<Section>,
+    options: &Options,
+) -> anyhow::Result<()> {
     let environment = Environment::here(&options.root());
     print_environment(&environment);
     let section = measure(options)?;
@@ -195,8 +214,7 @@ impl What {
             Self::Swarm => "swarm",
             Self::Reopen => "reopen",
             Self::Memory => "memory",
-            Self::All => return true,
-            Self::Report { .. } | Self::Child { .. } => return false,
+            Self::All | Self::Report { .. } | Self::Child { .. } => return false,
         };
         name == only
     }
@@ -212,13 +230,12 @@ mod tests {
     }
 
     #[test]
-    fn a_command_runs_the_measurement_of_its_name_and_all_runs_every_one() {
+    fn a_command_runs_the_measurement_of_its_name_and_no_other() {
         for (name, _) in MEASUREMENTS {
             let what = parsed(name).what;
             let run: Vec<&str> =
                 MEASUREMENTS.iter().map(|(name, _)| *name).filter(|name| what.includes(name)).collect();
             assert_eq!(run, [name]);
-            assert!(parsed("all").what.includes(name));
             assert!(!parsed("report results").what.includes(name));
         }
     }
@@ -228,5 +245,7 @@ mod tests {
         let options = parsed("all --quick --edges 7 --out results --edge-dir /dev/shm").options;
         assert_eq!(options.command("wire"), "driftless-bench wire --quick --edge-dir /dev/shm --edges 7");
         assert_eq!(parsed("wire").options.command("wire"), "driftless-bench wire");
+        let passed_on = format!("wire {}", options.arguments().join(" "));
+        assert_eq!(parsed(&passed_on).options.arguments(), options.arguments());
     }
 }

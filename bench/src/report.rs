@@ -56,12 +56,13 @@ impl Table {
     fn print(&self) {
         println!("  {}", self.title);
         let name = self.rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-        let width = self.columns.iter().map(|column| column.chars().count()).max().unwrap_or(0).max(10);
-        let columns: String = self.columns.iter().map(|column| format!("  {column:>width$}")).collect();
-        println!("    {:<name$}{columns}", "");
+        let widths: Vec<usize> = self.columns.iter().map(|column| column.chars().count().max(10)).collect();
+        let line = |cells: &mut dyn Iterator<Item = String>| -> String {
+            cells.zip(&widths).map(|(cell, width)| format!("  {cell:>width$}")).collect()
+        };
+        println!("    {:<name$}{}", "", line(&mut self.columns.iter().cloned()));
         for (row, values) in &self.rows {
-            let values: String = values.iter().map(|value| format!("  {:>width$}", cell(*value))).collect();
-            println!("    {row:<name$}{values}");
+            println!("    {row:<name$}{}", line(&mut values.iter().map(|value| cell(*value))));
         }
     }
 
@@ -201,7 +202,7 @@ pub(crate) fn between(Interval { low, high, confidence }: Interval) -> String {
 /// A number in digits that matter, with thousands apart.
 pub(crate) fn shown(value: f64) -> String {
     let digits = match value.abs() {
-        value if value >= 100.0 || value == 0.0 => 0,
+        value if value >= 100.0 || value.fract() == 0.0 => 0,
         value if value >= 10.0 => 1,
         value if value >= 1.0 => 2,
         _ => 4,
@@ -228,6 +229,7 @@ mod tests {
     fn numbers_show_digits_that_matter() {
         let table = [
             (0.0, "0"),
+            (7.0, "7"),
             (0.04321, "0.0432"),
             (1.234, "1.23"),
             (12.34, "12.3"),
@@ -261,6 +263,6 @@ mod tests {
         let json = section.json();
         assert_eq!(json["figures"][0]["value"], 3.0);
         assert_eq!(json["figures"][0]["interval"], json!({"low": 1.0, "high": 5.0, "confidence": 0.9375}));
-        assert_eq!(between(section.figures[0].interval.expect("of rounds")), "1.00 to 5.00, 94 %");
+        assert_eq!(between(section.figures[0].interval.expect("of rounds")), "1 to 5, 94 %");
     }
 }

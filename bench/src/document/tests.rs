@@ -37,7 +37,7 @@ fn text_is_kept_and_figures_are_filled_in() {
         fill("An update takes {{value wire: update alone}}.\n\n{{figures wire}}\n").expect("filled");
     assert_eq!(
         document,
-        "An update takes 461 B.\n\n| | |\n| --- | --- |\n| Update alone | 461 B |\n| Rate | 3.00 1/s (1.00 to 5.00, 94 %) |\n"
+        "An update takes 461 B.\n\n| | |\n| --- | --- |\n| Update alone | 461 B |\n| Rate | 3 1/s (1 to 5, 94 %) |\n"
     );
 }
 
