@@ -213,7 +213,7 @@ async fn storms(
     hub_dir: &Path,
 ) -> anyhow::Result<()> {
     let mut progress = Progress::new("swarm, storms", sizes.rounds as u64);
-    let (mut quiet, mut stormy, mut ratios, mut last) = (vec![], vec![], vec![], vec![]);
+    let (mut quiet, mut stormy, mut ratios, mut last, mut lost) = (vec![], vec![], vec![], vec![], 0);
     for round in 0..sizes.rounds {
         progress.at(round as u64);
         let prober = Prober::start(hub_dir).await?;
@@ -222,7 +222,9 @@ async fn storms(
         edges.leave().await?;
         sleep(sizes.calm).await;
         let prober = Prober::start(hub_dir).await?;
-        last.push(edges.come(hub, sizes.ramp).await?.last);
+        let came = edges.come(hub, sizes.ramp).await?;
+        last.push(came.last);
+        lost += came.lost;
         let during = prober.stop().await?;
         if let (Some(before), Some(during)) = (before.percentile(99.0), during.percentile(99.0)) {
             ratios.push(during / before);
@@ -234,6 +236,7 @@ async fn storms(
     let (quiet, stormy): (Samples, Samples) = (quiet.iter().collect(), stormy.iter().collect());
     let what = format!("while {} edges come back within {} s", sizes.edges, sizes.ramp.as_secs_f64());
     section.rounds(format!("{what}, until the last is in sync"), &last.into_iter().collect(), "s");
+    section.figure(format!("{what}, connections lost on the way, all rounds"), lost as f64, "");
     section.spread("API answers when all is quiet", &quiet, "ms");
     section.spread(&format!("API answers {what}"), &stormy, "ms");
     section.rounds("API p99 in the storm / when quiet", &ratios.into_iter().collect(), "x");

@@ -74,7 +74,7 @@ fn misbehave(peers: Vec<Edge>, hub: SocketAddr) -> JoinSet<anyhow::Result<()>> {
         match number % 3 {
             0 | 1 => tasks.spawn(async move {
                 let connection = edge.member.connect(hub).await?;
-                edge.session(&connection, manner, Instant::now(), &nobody).await
+                edge.session(&connection, manner, Instant::now(), &mut false, &nobody).await
             }),
             _ => tasks.spawn(hostile(edge.member, hub)),
         };

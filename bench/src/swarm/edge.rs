@@ -33,7 +33,7 @@ use crate::fleet::site;
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Between attempts to connect; a node waits as long at first.
-const PAUSE: Duration = Duration::from_millis(250);
+pub(super) const PAUSE: Duration = Duration::from_millis(250);
 /// Attempts after which an edge gives up.
 const ATTEMPTS_MAX: u32 = 40;
 
@@ -135,13 +135,14 @@ impl Edge {
         Ok(Self { member, node })
     }
 
-    /// Keeps a session with the hub until the connection ends, and says when it is in sync and when it
-    /// holds what is looked out for.
+    /// Keeps a session with the hub until the connection ends, and says when it is in sync, unless it
+    /// was before, and when it holds what is looked out for.
     pub(super) async fn session(
         &mut self,
         connection: &quinn::Connection,
         manner: Manner,
         dialled: Instant,
+        in_sync: &mut bool,
         arrivals: &Arrivals,
     ) -> anyhow::Result<()> {
         let peer = self.member.hub(connection)?;
@@ -149,18 +150,18 @@ impl Edge {
         let node = &mut self.node;
         let session = node.connected(peer, link);
         node.commit()?;
-        let (mut in_sync, mut noted) = (false, 0);
+        let mut noted = 0;
         let deliver = |frames: Vec<Vec<u8>>| {
             let going = node.frames(session, frames) && node.commit().is_ok();
-            if !in_sync && is_in_sync(node) && arrivals.suffices(held(node)) {
-                in_sync = true;
+            if !*in_sync && is_in_sync(node) && arrivals.suffices(held(node)) {
+                *in_sync = true;
                 arrivals.in_sync(dialled);
             }
             arrivals.note(&mut noted, held(node));
             let pause = match manner {
                 Manner::Prompt => None,
                 Manner::Slow(pause) => Some(pause),
-                Manner::Stuck => in_sync.then_some(Duration::MAX),
+                Manner::Stuck => (*in_sync).then_some(Duration::MAX),
             };
             async move {
                 if let Some(pause) = pause {

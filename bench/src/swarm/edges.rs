@@ -1,13 +1,14 @@
 //! All edges of the swarm: they come together and leave together.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::arrivals::Arrivals;
-use super::edge::{Edge, Manner, Member};
+use super::edge::{Edge, Manner, Member, PAUSE};
 use super::milliseconds;
 use crate::fleet::Hub;
 use crate::samples::Samples;
@@ -17,8 +18,27 @@ pub(super) struct Edges {
     /// Those that are not connected.
     away: Vec<Edge>,
     sessions: JoinSet<anyhow::Result<Edge>>,
-    open: Arc<Mutex<Vec<quinn::Connection>>>,
+    links: Arc<Links>,
     arrivals: Arc<Arrivals>,
+}
+
+/// The connections of all edges.
+#[derive(Debug, Default)]
+struct Links(Mutex<Open>);
+
+#[derive(Debug, Default)]
+struct Open {
+    connections: Vec<quinn::Connection>,
+    /// Connections that ended though their edge had not left.
+    lost: u64,
+    /// Nobody connects any more.
+    leaving: bool,
+}
+
+impl Links {
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// How edges came.
@@ -27,13 +47,15 @@ pub(super) struct Came {
     pub(super) last: f64,
     /// Milliseconds from dialling to in sync, of each.
     pub(super) each: Samples,
+    /// Connections that the hub, or a timer, ended before all were in sync; their edges came again.
+    pub(super) lost: u64,
 }
 
 impl Edges {
     /// Edges that hold nothing and are not connected.
     pub(super) fn new(members: Vec<Member>) -> anyhow::Result<Self> {
         let away = members.into_iter().map(Edge::new).collect::<anyhow::Result<_>>()?;
-        Ok(Self { away, sessions: JoinSet::new(), open: Arc::default(), arrivals: Arc::default() })
+        Ok(Self { away, sessions: JoinSet::new(), links: Arc::default(), arrivals: Arc::default() })
     }
 
     /// Takes so many edges out that are not connected.
@@ -48,14 +70,12 @@ impl Edges {
         let hub = hub.quic();
         let (started, mut spread) = (Instant::now(), Spread(SPREAD_SEED));
         for mut edge in std::mem::take(&mut self.away) {
-            let (arrivals, open) = (Arc::clone(&self.arrivals), Arc::clone(&self.open));
+            let (arrivals, links) = (Arc::clone(&self.arrivals), Arc::clone(&self.links));
             let pause = ramp.mul_f64(spread.next());
             self.sessions.spawn(async move {
                 sleep(pause).await;
                 let dialled = Instant::now();
-                let connection = edge.member.connect(hub).await?;
-                open.lock().unwrap_or_else(PoisonError::into_inner).push(connection.clone());
-                edge.session(&connection, Manner::Prompt, dialled, &arrivals).await?;
+                keep_link(&mut edge, hub, dialled, &links, &arrivals).await?;
                 Ok(edge)
             });
         }
@@ -64,16 +84,22 @@ impl Edges {
         Ok(Came {
             last: last.saturating_duration_since(started).as_secs_f64(),
             each: synced.into_iter().map(|(dialled, at)| milliseconds(dialled, at)).collect(),
+            lost: self.links.open().lost,
         })
     }
 
     /// Closes every connection.
     pub(super) async fn leave(&mut self) -> anyhow::Result<()> {
-        let open = std::mem::take(&mut *self.open.lock().unwrap_or_else(PoisonError::into_inner));
-        open.iter().for_each(|connection| connection.close(0u32.into(), b"the link is gone"));
+        let connections = {
+            let mut open = self.links.open();
+            open.leaving = true;
+            std::mem::take(&mut open.connections)
+        };
+        connections.iter().for_each(|connection| connection.close(0u32.into(), b"the link is gone"));
         while let Some(left) = self.sessions.join_next().await {
             self.away.push(left??);
         }
+        *self.links.open() = Open::default();
         Ok(())
     }
 
@@ -85,6 +111,36 @@ impl Edges {
     /// When each connected edge held them; waits for the last.
     pub(super) async fn all_reached(&self) -> anyhow::Result<Vec<Instant>> {
         self.arrivals.all_reached(self.sessions.len()).await
+    }
+}
+
+/// Connects, and again whenever the connection is lost, as a node does, until all leave.
+async fn keep_link(
+    edge: &mut Edge,
+    hub: SocketAddr,
+    dialled: Instant,
+    links: &Links,
+    arrivals: &Arrivals,
+) -> anyhow::Result<()> {
+    let mut was_in_sync = false;
+    loop {
+        let connection = edge.member.connect(hub).await?;
+        {
+            let mut open = links.open();
+            if open.leaving {
+                return Ok(());
+            }
+            open.connections.push(connection.clone());
+        }
+        edge.session(&connection, Manner::Prompt, dialled, &mut was_in_sync, arrivals).await?;
+        {
+            let mut open = links.open();
+            if open.leaving {
+                return Ok(());
+            }
+            open.lost += 1;
+        }
+        sleep(PAUSE).await;
     }
 }
 
