@@ -49,6 +49,8 @@ pub(super) struct Member {
 pub(super) struct Edge {
     pub(super) member: Member,
     node: Node,
+    /// The last target that it told of.
+    noted: u64,
 }
 
 /// How an edge treats what arrives.
@@ -132,7 +134,7 @@ impl Edge {
         let mut replica = Replica::open(Box::new(MemoryStore::new()) as Box<dyn Store>, config)?;
         replica.set_partial(true);
         let node = Node::new(replica, member.engine()?);
-        Ok(Self { member, node })
+        Ok(Self { member, node, noted: 0 })
     }
 
     /// Keeps a session with the hub until the connection ends, and says when it is in sync, unless it
@@ -147,17 +149,16 @@ impl Edge {
     ) -> anyhow::Result<()> {
         let peer = self.member.hub(connection)?;
         let (link, outgoing) = mpsc::channel(OUTGOING_FRAMES_MAX);
-        let node = &mut self.node;
+        let (node, noted) = (&mut self.node, &mut self.noted);
         let session = node.connected(peer, link);
         node.commit()?;
-        let mut noted = 0;
         let deliver = |frames: Vec<Vec<u8>>| {
             let going = node.frames(session, frames) && node.commit().is_ok();
             if !*in_sync && is_in_sync(node) && arrivals.suffices(held(node)) {
                 *in_sync = true;
                 arrivals.in_sync(dialled);
             }
-            arrivals.note(&mut noted, held(node));
+            arrivals.note(noted, held(node));
             let pause = match manner {
                 Manner::Prompt => None,
                 Manner::Slow(pause) => Some(pause),
