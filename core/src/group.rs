@@ -229,6 +229,14 @@ impl Record {
         }
     }
 
+    /// The event before the first place.
+    pub fn previous(&self) -> Option<EventId> {
+        match self {
+            Self::Group(group) => group.previous,
+            Self::Gap(gap) => gap.previous,
+        }
+    }
+
     /// The last place.
     pub fn last(&self) -> Head {
         match self {

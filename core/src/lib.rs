@@ -10,6 +10,7 @@ pub mod checkpoint;
 pub mod document;
 pub mod event;
 pub mod group;
+mod held;
 pub mod ids;
 pub mod log;
 pub mod name;

@@ -11,8 +11,15 @@
 //!
 //! Keys: `t <last position>` for tail records, `r <scope> 0 <last position>` for runs. Values: entries,
 //! each `first position, places in the chain, record`; every place has its position.
+//!
+//! A run that cannot be read is passed over as if it were not there, and its scope noted in
+//! [`Log::suspects`]: one damaged record is no reason to stop a node. What it held is then missing from
+//! chains, which [`crate::replica::Replica::scrub`] finds.
 
-use std::collections::BTreeMap;
+mod inspect;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -23,13 +30,15 @@ use crate::store::{Batch, Order, Store, StoreError};
 use crate::vector::Vector;
 use crate::wire::{DecodeError, Reader, Writer};
 
+pub(crate) use inspect::Placed;
+
 /// Largest run, in bytes, unless a single record is larger. One run is one record of the store: the
 /// sled adapter splits records from 5 KiB on, so that its pages stay out of `blobs/`.
 pub const RUN_BYTES_MAX: usize = 4_800;
-/// Most bytes of the tail before scopes have to be settled.
-pub const TAIL_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Most entries of the tail before scopes have to be settled.
-pub const TAIL_ENTRIES_MAX: usize = 8_192;
+/// Bytes of the tail beyond which each commit settles a part.
+pub const TAIL_BYTES_KEPT: usize = 512 * 1024;
+/// Events of the tail beyond which each commit settles a part.
+pub const TAIL_EVENTS_KEPT: u64 = 1_024;
 /// Most bytes of a scope's tail that are settled in one batch, unless a single entry is larger. Any two
 /// neighbouring runs exceed one run's limit, so this many bytes make some 220 runs, well within a batch.
 const SETTLE_BYTES_MAX: usize = 512 * 1024;
@@ -103,25 +112,56 @@ pub struct LogRead {
     pub end: bool,
 }
 
+/// How much of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Size {
+    pub(crate) events: u64,
+    pub(crate) bytes: usize,
+}
+
+impl Size {
+    /// An entry's size. A gap counts as a group that is as full as groups are.
+    fn of(entry: &Entry) -> Self {
+        let events = (entry.last - entry.first + 1).min(crate::group::GROUP_EVENTS_MAX as u64);
+        Self { events, bytes: entry.bytes.len() }
+    }
+
+    /// Whether either measure is as large as in `other`.
+    fn reaches(self, other: Self) -> bool {
+        self.events >= other.events || self.bytes >= other.bytes
+    }
+}
+
+impl std::ops::AddAssign for Size {
+    fn add_assign(&mut self, other: Self) {
+        self.events += other.events;
+        self.bytes += other.bytes;
+    }
+}
+
 /// The log over a store. What is staged is invisible to readers until it is committed.
 #[derive(Debug)]
 pub struct Log<S> {
     store: S,
     /// Entries that were committed but not settled, by scope and position.
     tail: BTreeMap<Scope, BTreeMap<u64, Entry>>,
-    tail_bytes: usize,
-    tail_entries: usize,
+    /// The same, by position alone.
+    tail_order: BTreeMap<u64, Scope>,
+    tail_size: Size,
     staged: Vec<(Scope, Entry)>,
     /// Last position that is durable.
     durable: u64,
     /// Last position that was given out.
     assigned: u64,
+    /// Scopes with runs that could not be read; reading notes them, hence the cell.
+    suspects: RefCell<BTreeSet<Scope>>,
 }
 
 impl<S: Store> Log<S> {
     /// Opens the log; `settled` says up to which position each scope's tail was settled. Reads the
     /// tail only. Entries that were not settled are then in [`Log::tail`].
-    pub fn open(store: S, settled: &BTreeMap<Scope, u64>) -> Result<Self, StoreError> {
+    pub fn open(mut store: S, settled: &BTreeMap<Scope, u64>) -> Result<Self, StoreError> {
+        inspect::finish_insertions(&mut store)?;
         let mut records: Vec<Vec<u8>> = vec![];
         store.scan(b"t", b"u", Order::Ascending, &mut |_, value| {
             records.push(value.to_vec());
@@ -131,11 +171,12 @@ impl<S: Store> Log<S> {
         let mut log = Self {
             store,
             tail: BTreeMap::new(),
-            tail_bytes: 0,
-            tail_entries: 0,
+            tail_order: BTreeMap::new(),
+            tail_size: Size::default(),
             staged: vec![],
             durable,
             assigned: durable,
+            suspects: RefCell::default(),
         };
         for record in records {
             for (scope, entry) in decode_tail(&record).map_err(damaged)? {
@@ -218,30 +259,58 @@ impl<S: Store> Log<S> {
     }
 
     fn keep(&mut self, scope: Scope, entry: Entry) {
-        self.tail_bytes += entry.bytes.len();
-        self.tail_entries += 1;
+        self.tail_size += Size::of(&entry);
+        self.tail_order.insert(entry.last, scope.clone());
         self.tail.entry(scope).or_default().insert(entry.last, entry);
     }
 
-    /// Whether the tail has grown to where scopes have to be settled.
-    pub fn is_tail_full(&self) -> bool {
-        self.tail_bytes > TAIL_BYTES_MAX || self.tail_entries > TAIL_ENTRIES_MAX
+    /// How much of the tail there is to settle if it is to stay short: nothing while it is.
+    pub(crate) fn is_tail_long(&self) -> bool {
+        let kept = Size { events: TAIL_EVENTS_KEPT, bytes: TAIL_BYTES_KEPT };
+        self.tail_size.reaches(kept)
     }
 
-    /// The scopes with entries in the tail.
-    pub fn unsettled(&self) -> Vec<Scope> {
-        self.tail.keys().cloned().collect()
+    /// How much is staged.
+    pub(crate) fn staged_size(&self) -> Size {
+        let mut size = Size::default();
+        self.staged.iter().for_each(|(_, entry)| size += Size::of(entry));
+        size
     }
 
-    /// Appends the oldest part of a scope's tail to its runs in `batch`, as much as one batch takes, and
-    /// returns the position up to which the scope is settled once that batch is applied; `None` if it is
-    /// settled. The caller then calls [`Log::settled`] and comes back for the rest.
-    pub fn settle(&self, scope: &Scope, batch: &mut Batch) -> Result<Option<u64>, StoreError> {
-        let Some(entries) = self.tail.get(scope) else { return Ok(None) };
-        let (start, end) = run_range(scope);
+    /// The oldest entries of the tail, about as much of them as `size`: up to which position, and in
+    /// which scopes. `None` if there is no tail.
+    pub(crate) fn oldest(&self, size: Size) -> Option<(u64, BTreeSet<Scope>)> {
+        let (mut until, mut scopes, mut seen) = (None, BTreeSet::new(), Size::default());
+        for (position, scope) in &self.tail_order {
+            if until.is_some() && seen.reaches(size) {
+                break;
+            }
+            seen +=
+                self.tail.get(scope).and_then(|tail| tail.get(position)).map(Size::of).unwrap_or_default();
+            until = Some(*position);
+            scopes.insert(scope.clone());
+        }
+        Some((until?, scopes))
+    }
+
+    /// Whether a scope has entries in the tail.
+    pub(crate) fn has_tail(&self, scope: &Scope) -> bool {
+        self.tail.contains_key(scope)
+    }
+
+    /// Appends the oldest part of a scope's tail up to `until` to its runs in `batch`, as much as one batch
+    /// takes, and returns the position up to which the scope is settled once that batch is applied;
+    /// `None` if it is settled. The caller then calls [`Log::settled`] and comes back for the rest.
+    pub fn settle(&self, scope: &Scope, until: u64, batch: &mut Batch) -> Result<Option<u64>, StoreError> {
+        let mut entries = self.tail.get(scope).into_iter().flat_map(|tail| tail.range(..=until)).peekable();
+        if entries.peek().is_none() {
+            return Ok(None);
+        }
         let mut run: Vec<u8> = vec![];
-        self.store.scan(&start, &end, Order::Descending, &mut |key, value| {
-            if value.len() < RUN_BYTES_MAX {
+        let _last_only = self.scan_runs(scope, run_range(scope), Order::Descending, &mut |key, found| {
+            if let Some((value, _)) = found
+                && value.len() < RUN_BYTES_MAX
+            {
                 run = value.to_vec();
                 batch.delete(key);
             }
@@ -253,7 +322,7 @@ impl<S: Store> Log<S> {
             bytes += entry.bytes.len();
             is_first || bytes <= SETTLE_BYTES_MAX
         };
-        let part: Vec<&Entry> = entries.values().take_while(fits).collect();
+        let part: Vec<&Entry> = entries.map(|(_, entry)| entry).take_while(fits).collect();
         write_runs(scope, run, part.iter().copied(), batch).map_err(damaged)?;
         Ok(part.last().map(|entry| entry.last))
     }
@@ -263,8 +332,10 @@ impl<S: Store> Log<S> {
         let Some(entries) = self.tail.get_mut(scope) else { return };
         let later = entries.split_off(&(position + 1));
         for entry in entries.values() {
-            self.tail_bytes -= entry.bytes.len();
-            self.tail_entries -= 1;
+            let Size { events, bytes } = Size::of(entry);
+            self.tail_size.events -= events;
+            self.tail_size.bytes -= bytes;
+            self.tail_order.remove(&entry.last);
         }
         *entries = later;
         if entries.is_empty() {
@@ -274,8 +345,8 @@ impl<S: Store> Log<S> {
 
     /// Deletes tail records that hold nothing but settled entries.
     pub fn trim_tail(&mut self) -> Result<(), StoreError> {
-        let oldest = self.tail.values().filter_map(|entries| entries.keys().next()).min();
-        let end = tail_key(oldest.map_or(self.durable + 1, |first| *first));
+        let oldest = self.tail_order.first_key_value();
+        let end = tail_key(oldest.map_or(self.durable + 1, |(position, _)| *position));
         let mut keys = vec![];
         self.store.scan(&tail_key(0), &end, Order::Ascending, &mut |key, _| {
             keys.push(key.to_vec());
@@ -297,18 +368,12 @@ impl<S: Store> Log<S> {
         visit: &mut dyn FnMut(Entry) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
         let (_, end) = run_range(scope);
-        let mut outcome = Ok(ControlFlow::Continue(()));
-        let start = run_key(scope, after.saturating_add(1));
-        self.store.scan(&start, &end, Order::Ascending, &mut |_, value| {
-            outcome = decode_run(value).map(|entries| {
-                entries.into_iter().filter(|entry| entry.last > after).try_for_each(&mut *visit)
-            });
-            match outcome {
-                Ok(flow) => flow,
-                Err(_) => ControlFlow::Break(()),
-            }
+        let range = (run_key(scope, after.saturating_add(1)), end);
+        let flow = self.scan_runs(scope, range, Order::Ascending, &mut |_, found| {
+            let entries = found.map(|(_, entries)| entries).unwrap_or_default();
+            entries.into_iter().filter(|entry| entry.last > after).try_for_each(&mut *visit)
         })?;
-        if outcome.map_err(damaged)?.is_continue() {
+        if flow.is_continue() {
             let tail = self.tail.get(scope).into_iter();
             let _ = tail
                 .flat_map(|tail| tail.range(after.saturating_add(1)..))
@@ -327,16 +392,11 @@ impl<S: Store> Log<S> {
         if tail.cloned().try_for_each(&mut *visit).is_break() {
             return Ok(());
         }
-        let (start, end) = run_range(scope);
-        let mut outcome = Ok(ControlFlow::Continue(()));
-        self.store.scan(&start, &end, Order::Descending, &mut |_, value| {
-            outcome = decode_run(value).map(|entries| entries.into_iter().rev().try_for_each(&mut *visit));
-            match outcome {
-                Ok(flow) => flow,
-                Err(_) => ControlFlow::Break(()),
-            }
+        let _stopped = self.scan_runs(scope, run_range(scope), Order::Descending, &mut |_, found| {
+            let entries = found.map(|(_, entries)| entries).unwrap_or_default();
+            entries.into_iter().rev().try_for_each(&mut *visit)
         })?;
-        outcome.map(|_| ()).map_err(damaged)
+        Ok(())
     }
 
     /// Reads a scope's log after a position, up to about `bytes_max` bytes but at least one entry.
@@ -390,22 +450,23 @@ impl<S: Store> Log<S> {
     ) -> Result<(), StoreError> {
         let (mut start, end) = run_range(scope);
         loop {
-            let (mut batch, mut kept, mut outcome) = (Batch::default(), vec![], Ok(()));
-            let mut next = vec![];
-            self.store.scan(&start, &end, Order::Ascending, &mut |key, value| {
-                batch.delete(key);
-                next = [key, &[0]].concat();
-                match decode_run(value) {
-                    Ok(entries) => kept.extend(entries),
-                    Err(error) => outcome = Err(error),
-                }
-                if batch.len() < REWRITE_RUNS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            })?;
+            let (mut batch, mut kept, mut next) = (Batch::default(), vec![], vec![]);
+            let _full =
+                self.scan_runs(scope, (start, end.clone()), Order::Ascending, &mut |key, found| {
+                    batch.delete(key);
+                    next = [key, &[0]].concat();
+                    kept.extend(found.map(|(_, entries)| entries).unwrap_or_default());
+                    if batch.len() < REWRITE_RUNS {
+                        ControlFlow::Continue(())
+                    } else {
+                        ControlFlow::Break(())
+                    }
+                })?;
             if batch.is_empty() {
                 return Ok(());
             }
             start = next;
-            let kept = outcome.map(|()| change(kept)).map_err(damaged)?;
+            let kept = change(kept);
             write_runs(scope, vec![], kept.iter(), &mut batch).map_err(damaged)?;
             self.store.apply(batch)?;
         }

@@ -8,12 +8,15 @@
 //! The replica reads no clock and no randomness: time comes with each write, the boot with the
 //! configuration. It knows nothing of peers. [`crate::owner`] wraps it for use from many threads.
 
+mod dirty;
 mod labels;
 mod merge;
 #[cfg(test)]
 mod properties;
 mod read;
+mod repair;
 mod scope;
+mod scrub;
 mod settle;
 #[cfg(test)]
 mod tests;
@@ -40,8 +43,11 @@ pub use labels::LabelSelector;
 pub use merge::{MergeError, Merged, ProtocolViolation, Refusal, RefusalReason, Want};
 pub use read::{Change, Expired, HistoryEntry, View};
 pub use scope::{Durable, Labels};
+pub use repair::{Fault, ScrubCounts};
+pub use scrub::{SCRUB_STEP_BYTES, Scrub, Scrubbed};
 pub use write::{ChangeRequest, Precondition, Write, WriteError, Written, merge_patch};
 
+use dirty::Dirty;
 use labels::LabelIndex;
 use scope::{DocumentEntry, ScopeState, decode_record, document_in, document_key, encode_record};
 use write::OpenGroup;
@@ -51,7 +57,7 @@ const CACHED_DOCUMENTS_MAX: usize = 4_096;
 /// Changes that watches can still ask for.
 const CHANGES_MAX: usize = 16_384;
 /// Version of the encoding of a document's record.
-const DOCUMENT_VERSION: u8 = 1;
+const DOCUMENT_VERSION: u8 = 2;
 
 /// Who this replica is.
 #[derive(Debug, Clone)]
@@ -102,7 +108,7 @@ pub struct Replica<S> {
     authority: Authority,
     states: BTreeMap<Document, Arc<DocumentState>>,
     /// Documents whose state is newer than their record.
-    dirty: BTreeMap<Scope, BTreeSet<Document>>,
+    dirty: Dirty,
     labels: LabelIndex,
     open_group: Option<OpenGroup>,
     /// Documents to execute anew from their events, and the position that asked for it.
@@ -119,6 +125,14 @@ pub struct Replica<S> {
     poisoned: bool,
     /// Whether enrolments of other sites are outside of what is held here: see [`Replica::set_partial`].
     partial: bool,
+    /// What is known to be missing, and the scopes in which enough of it was got back.
+    faults: BTreeMap<Scope, Vec<Fault>>,
+    mendable: BTreeSet<Scope>,
+    /// The scrub under way, the scopes whose turn comes before that of others, and whose turn was last.
+    scrub: Option<Scrub>,
+    scrub_first: BTreeSet<Scope>,
+    scrubbed_last: Option<Scope>,
+    scrub_counts: ScrubCounts,
 }
 
 impl<S: Store> Replica<S> {
@@ -144,7 +158,7 @@ impl<S: Store> Replica<S> {
             authors: vec![(config.key, config.boot)],
             authority: Authority::new(config.fleet),
             states: BTreeMap::new(),
-            dirty: BTreeMap::new(),
+            dirty: Dirty::default(),
             labels: LabelIndex::default(),
             open_group: None,
             rebuilds: BTreeMap::new(),
@@ -156,6 +170,12 @@ impl<S: Store> Replica<S> {
             tag,
             poisoned: false,
             partial: false,
+            faults: BTreeMap::new(),
+            mendable: BTreeSet::new(),
+            scrub: None,
+            scrub_first: BTreeSet::new(),
+            scrubbed_last: None,
+            scrub_counts: ScrubCounts::default(),
             scopes,
             log,
         };
@@ -253,17 +273,18 @@ impl<S: Store> Replica<S> {
     /// it is opened anew.
     pub fn commit(&mut self) -> Result<Committed, StoreError> {
         self.close_group();
-        if self.log.staged().is_empty() {
+        if self.log.staged().is_empty() && self.mendable.is_empty() && self.staged_scopes.is_empty() {
             return Ok(Committed { position: self.log.position(), scopes: BTreeSet::new() });
         }
-        if let Err(error) = self.log.commit() {
+        let size = self.log.staged_size();
+        let mendable = std::mem::take(&mut self.mendable);
+        let outcome = self.log.commit().and_then(|()| mendable.iter().try_for_each(|scope| self.mend(scope)));
+        if let Err(error) = outcome {
             self.poisoned = true;
             return Err(error);
         }
         let committed = Committed { position: self.log.position(), scopes: self.publish() };
-        if self.log.is_tail_full() {
-            self.settle()?;
-        }
+        self.settle_after(size)?;
         Ok(committed)
     }
 
@@ -354,7 +375,14 @@ impl<S: Store> Replica<S> {
         // Taken out, not shared, so that it is changed in place.
         let mut state = match self.states.remove(document) {
             Some(state) => state,
-            None => self.load(document)?.unwrap_or_default(),
+            None => match self.load(document) {
+                Ok(state) => state.unwrap_or_default(),
+                Err(StoreError::Damaged { .. }) => {
+                    self.rebuilds.insert(document.clone(), position);
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            },
         };
         match Arc::make_mut(&mut state).apply(event, effect) {
             Ok(_) => self.project(document, state, position),
@@ -424,8 +452,11 @@ impl<S: Store> Replica<S> {
                 Ok(state) => self.project(&document, Arc::new(state), position),
                 Err(error) => {
                     tracing::error!(%document, %error, "a document cannot be executed; it stays as it was");
-                    let state = self.load(&document)?.unwrap_or_default();
-                    self.project(&document, state, position);
+                    match self.load(&document) {
+                        Ok(state) => self.project(&document, state.unwrap_or_default(), position),
+                        Err(StoreError::Damaged { .. }) => {}
+                        Err(error) => return Err(error),
+                    }
                 }
             }
         }
@@ -458,17 +489,18 @@ impl<S: Store> Replica<S> {
             labels: Arc::clone(&labels),
         };
         let key = (document.kind(), document.name().to_owned());
-        let before = self.scopes.entry(scope.clone()).or_default().documents.insert(key, entry);
+        let before = self.scopes.entry(scope).or_default().documents.insert(key, entry);
         if let Some(before) = &before {
             self.labels.remove(document, &before.labels);
         }
         if !deleted {
             self.labels.insert(document, &labels);
         }
+        let is_new = before.is_none();
         let created = before.is_none_or(|before| before.deleted) && !deleted;
         self.staged_changes.push(Change { position, document: document.clone(), deleted, created });
         self.states.insert(document.clone(), state);
-        self.dirty.entry(scope).or_default().insert(document.clone());
+        self.dirty.note(document, position, is_new);
     }
 
     fn entry(&self, document: &Document) -> Option<&DocumentEntry> {
@@ -481,11 +513,28 @@ impl<S: Store> Replica<S> {
         if let Some(state) = self.states.get(document) {
             return Ok(Some(Arc::clone(state)));
         }
-        if self.entry(document).is_none() {
-            return Ok(None);
+        let Some(version) = self.entry(document).map(|entry| entry.version) else { return Ok(None) };
+        match self.stored(document) {
+            Ok(Some((stored, state))) if stored >= version => return Ok(Some(Arc::new(state))),
+            Ok(_) | Err(StoreError::Damaged { .. }) => {}
+            Err(error) => return Err(error),
         }
-        let Some(bytes) = self.log.store().get(&document_key(document))? else { return Ok(None) };
-        Ok(Some(Arc::new(decode_record(DOCUMENT_VERSION, &bytes)?)))
+        // The record is lost, stale or damaged; the next scrub makes it anew.
+        let history = self.history(document)?;
+        match DocumentState::rebuild(history.iter().map(|entry| (&*entry.event, entry.effect))) {
+            Ok(state) => Ok(Some(Arc::new(state))),
+            Err(error) => {
+                let reason =
+                    format!("the record of {document} is lost, and so is what it is made of: {error}");
+                Err(StoreError::Damaged { key: Some(document_key(document)), reason })
+            }
+        }
+    }
+
+    /// The record of a document: the position that it has executed, and its state.
+    fn stored(&self, document: &Document) -> Result<Option<(u64, DocumentState)>, StoreError> {
+        let bytes = self.log.store().get(&document_key(document))?;
+        bytes.map(|bytes| decode_record(DOCUMENT_VERSION, &bytes)).transpose()
     }
 }
 

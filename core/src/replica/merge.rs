@@ -147,13 +147,17 @@ impl<S: Store> Replica<S> {
         let (mut merged, mut known) = (Merged::default(), Known::new());
         let outcome = records.try_for_each(|unpacked| -> Result<(), MergeError> {
             let Unpacked { bytes, record } = unpacked?;
+            if let Record::Group(_) = &record {
+                self.keep_missing(&record, &bytes);
+            }
             match record {
                 Record::Group(group) => self.merge_group(group, &bytes, &mut merged, &mut known),
+                Record::Gap(_) if self.is_known(&record) => {
+                    self.keep_missing(&record, &bytes);
+                    Ok(())
+                }
                 Record::Gap(gap) => {
-                    let state = self.scopes.entry(gap.scope.clone()).or_default();
-                    if !state.vector.covers(&gap.chain, gap.last.seq) {
-                        state.hold_gap(gap);
-                    }
+                    self.scopes.entry(gap.scope.clone()).or_default().hold_gap(gap);
                     Ok(())
                 }
             }
@@ -429,7 +433,12 @@ impl Known {
 
     fn facts<S: Store>(&mut self, document: &Document, replica: &Replica<S>) -> Result<&Facts, StoreError> {
         if !self.facts.contains_key(document) {
-            let state = replica.load(document)?.unwrap_or_default();
+            let state = match replica.load(document) {
+                Ok(state) => state.unwrap_or_default(),
+                // Nothing can be checked against it until it is mended.
+                Err(StoreError::Damaged { .. }) => std::sync::Arc::default(),
+                Err(error) => return Err(error),
+            };
             let facts = Facts {
                 heads: state.heads().to_vec(),
                 next_lamport: state.next_lamport(),
@@ -481,6 +490,11 @@ impl Known {
 }
 
 impl<S: Store> Replica<S> {
+    fn is_known(&self, record: &Record) -> bool {
+        let state = self.scopes.get(record.scope());
+        state.is_some_and(|state| state.vector.covers(&record.chain(), record.last().seq))
+    }
+
     fn is_checkpointed(&self, document: &Document) -> bool {
         let key = (document.kind(), document.name().to_owned());
         self.scopes.get(&document.scope()).is_some_and(|state| state.covered.contains_key(&key))

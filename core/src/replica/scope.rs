@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::dirty::DirtyInScope;
 use crate::authority::{Enrolment, Standing};
 use crate::event::ChainId;
 use crate::group::Gap;
@@ -22,7 +23,7 @@ const PENDING_GAPS_MAX: usize = 256;
 const RECORD_VERSION: u8 = 1;
 
 /// What lists and watches need of a document without reading it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct DocumentEntry {
     /// Position of the last event executed.
     pub(crate) version: u64,
@@ -59,6 +60,10 @@ pub(crate) struct ScopeState {
     pub(crate) checkpoints: u32,
     /// Gaps that were told of and that no record has proven yet.
     pub(crate) pending_gaps: BTreeMap<ChainId, Gap>,
+    /// How often the log was written anew since the replica was opened.
+    pub(crate) rewrites: u64,
+    /// What the last scrub found.
+    pub(crate) scrubbed: Option<super::Scrubbed>,
 }
 
 /// The stored form of a scope.
@@ -91,12 +96,23 @@ impl ScopeState {
         }
     }
 
-    /// The encoding for the store, as of `settled`; every document in it has to be stored as well.
-    pub(crate) fn encode(&self, settled: u64) -> Result<Vec<u8>, StoreError> {
+    /// The encoding for the store, as of `settled`. A document in `dirty` is listed as it was stored,
+    /// or not at all: what it executed since is replayed over that.
+    pub(super) fn encode(&self, settled: u64, dirty: Option<&DirtyInScope>) -> Result<Vec<u8>, StoreError> {
+        let mut documents = flat(&self.documents);
+        if let Some(dirty) = dirty {
+            documents.retain_mut(|(kind, name, entry)| match dirty.get(&(*kind, name.clone())) {
+                Some(since) => {
+                    entry.version = entry.version.min(since.position.saturating_sub(1));
+                    !since.is_new
+                }
+                None => true,
+            });
+        }
         let record = ScopeRecord {
             settled,
             vector: self.vector.iter().collect(),
-            documents: flat(&self.documents),
+            documents,
             enrolled: self.enrolled.clone(),
             revoked: self.revoked.clone(),
             covered: flat(&self.covered),
@@ -120,6 +136,8 @@ impl ScopeState {
             covered: nested(record.covered),
             checkpoints: record.checkpoints,
             pending_gaps: BTreeMap::new(),
+            rewrites: 0,
+            scrubbed: None,
         })
     }
 }

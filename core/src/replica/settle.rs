@@ -1,58 +1,110 @@
 //! Settling: moving what was committed from the tail of the log to where it stays.
 //!
-//! A scope is settled with its documents' records first and then, in one batch or in several if there is
-//! much, its runs and its own record. A crash in between is harmless: a document's record says which
-//! position it has executed, and the scope's record says from where the tail still counts. Nothing here
-//! needs a flush; the store keeps batches in order.
+//! The oldest part of the tail is settled: first the records of the documents that changed up to there,
+//! then for each scope, in one batch or in several if there is much, its runs and its own record. A crash
+//! in between is harmless: a document's record says which position it has executed, and the scope's
+//! record says from where the tail still counts. Nothing here needs a flush; the store keeps batches in
+//! order. No commit waits for much of this: see [`Replica::settle_after`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::scope::{document_key, encode_record, scope_key};
 use super::{CACHED_DOCUMENTS_MAX, DOCUMENT_VERSION, Replica};
 use crate::event::{ChainId, Event};
 use crate::group::{Gap, Record};
 use crate::ids::FleetId;
-use crate::log::Entry;
+use crate::log::{Entry, Size};
 use crate::name::Scope;
 use crate::store::{BATCH_KEYS_MAX, Batch, Store, StoreError};
 
+/// How much of the tail is settled at a time, some milliseconds' work.
+const SETTLE_SIZE: Size = Size { events: 256, bytes: 128 << 10 };
+/// Checkpoints in a scope after which what they cover is dropped though the scope has a tail.
+const CHECKPOINTS_MAX: u32 = 16;
 /// A batch of documents' records is applied when it has grown to this many bytes.
 const DOCUMENT_BATCH_BYTES: usize = 1 << 20;
 
 impl<S: Store> Replica<S> {
-    /// Settles every scope and drops what checkpoints cover. Called when the tail is full, before a
-    /// snapshot and on an orderly stop; costs what was committed since the last time.
+    /// Settles everything that was committed, unless something is staged. Called on an orderly stop;
+    /// costs what was committed and not settled.
     pub fn settle(&mut self) -> Result<(), StoreError> {
-        for scope in self.log.unsettled() {
-            self.settle_scope(&scope)?;
-            if self.scopes.get(&scope).is_some_and(|state| state.checkpoints > 0) {
-                self.drop_covered(&scope)?;
-            }
-        }
-        self.log.trim_tail()?;
-        if self.states.len() > CACHED_DOCUMENTS_MAX {
-            self.states.clear();
+        while self.settle_part(Size { events: u64::MAX, bytes: usize::MAX })? {}
+        Ok(())
+    }
+
+    /// Settles a part of bounded size, the oldest; false if there was nothing to settle. For nodes that
+    /// are idle: a commit does the same when the tail is long.
+    pub fn settle_some(&mut self) -> Result<bool, StoreError> {
+        self.settle_part(SETTLE_SIZE)
+    }
+
+    /// After a commit of `committed`: keeps the tail short, with a part that is no smaller than
+    /// [`SETTLE_SIZE`] and twice what was committed, so that the tail shrinks.
+    pub(super) fn settle_after(&mut self, committed: Size) -> Result<(), StoreError> {
+        if self.log.is_tail_long() {
+            let events = SETTLE_SIZE.events.max(committed.events.saturating_mul(2));
+            let bytes = SETTLE_SIZE.bytes.max(committed.bytes.saturating_mul(2));
+            self.settle_part(Size { events, bytes })?;
         }
         Ok(())
     }
 
-    fn settle_scope(&mut self, scope: &Scope) -> Result<(), StoreError> {
-        let mut batch = Batch::default();
-        for document in self.dirty.remove(scope).unwrap_or_default() {
-            if let Some(state) = self.states.get(&document) {
-                batch.put(document_key(&document), encode_record(DOCUMENT_VERSION, &**state)?);
+    /// Settles the oldest entries of the tail, whatever scopes they are of. Positions are one order for
+    /// all scopes: before anything is settled up to a position, every document that changed up to there
+    /// is written, also one that an event of another scope had executed anew.
+    fn settle_part(&mut self, size: Size) -> Result<bool, StoreError> {
+        // Memory is ahead of the log by what is staged, and records must not be.
+        if self.open_group.is_some() || !self.log.staged().is_empty() {
+            return Ok(false);
+        }
+        let (until, scopes) = self.log.oldest(size).unwrap_or((self.log.position(), BTreeSet::new()));
+        let written = self.write_documents(until)?;
+        for scope in written.difference(&scopes) {
+            let Some(state) = self.scopes.get(scope) else { continue };
+            let mut batch = Batch::default();
+            batch.put(scope_key(scope), state.encode(state.settled, self.dirty.of(scope))?);
+            self.log.store_mut().apply(batch)?;
+        }
+        for scope in &scopes {
+            self.settle_scope(scope, until)?;
+            let checkpoints = self.scopes.get(scope).map_or(0, |state| state.checkpoints);
+            if checkpoints >= CHECKPOINTS_MAX || (checkpoints > 0 && !self.log.has_tail(scope)) {
+                self.drop_covered(scope)?;
+            }
+        }
+        self.log.trim_tail()?;
+        if self.states.len() > CACHED_DOCUMENTS_MAX + self.dirty.len() {
+            self.states.retain(|document, _| self.dirty.contains(document));
+        }
+        Ok(!scopes.is_empty() || !written.is_empty())
+    }
+
+    /// Writes the documents that have changed up to a position and returns their scopes.
+    fn write_documents(&mut self, until: u64) -> Result<BTreeSet<Scope>, StoreError> {
+        let (mut batch, mut scopes) = (Batch::default(), BTreeSet::new());
+        while let Some(document) = self.dirty.pop(until) {
+            if let (Some(state), Some(entry)) = (self.states.get(&document), self.entry(&document)) {
+                batch.put(
+                    document_key(&document),
+                    encode_record(DOCUMENT_VERSION, &(entry.version, &**state))?,
+                );
+                scopes.insert(document.scope());
             }
             if batch.len() == BATCH_KEYS_MAX || batch.bytes() > DOCUMENT_BATCH_BYTES {
                 self.log.store_mut().apply(std::mem::take(&mut batch))?;
             }
         }
         self.log.store_mut().apply(batch)?;
+        Ok(scopes)
+    }
+
+    fn settle_scope(&mut self, scope: &Scope, until: u64) -> Result<(), StoreError> {
         loop {
             let mut batch = Batch::default();
-            let Some(position) = self.log.settle(scope, &mut batch)? else { return Ok(()) };
+            let Some(position) = self.log.settle(scope, until, &mut batch)? else { return Ok(()) };
             let Some(state) = self.scopes.get_mut(scope) else { return Ok(()) };
             // The record may know more than is settled by then: what follows is replayed over it.
-            batch.put(scope_key(scope), state.encode(position)?);
+            batch.put(scope_key(scope), state.encode(position, self.dirty.of(scope))?);
             state.settled = position;
             self.log.store_mut().apply(batch)?;
             self.log.settled(scope, position);
@@ -76,16 +128,21 @@ impl<S: Store> Replica<S> {
             let thinned = entries.into_iter().filter_map(|entry| thin(fleet, entry, &is_covered));
             join_gaps(fleet, thinned.collect())
         })?;
-        let Some(state) = self.scopes.get(scope) else { return Ok(()) };
+        let Some(state) = self.scopes.get_mut(scope) else { return Ok(()) };
+        state.rewrites += 1;
         let mut batch = Batch::default();
-        batch.put(scope_key(scope), state.encode(settled)?);
+        batch.put(scope_key(scope), state.encode(settled, self.dirty.of(scope))?);
         self.log.store_mut().apply(batch)
     }
 
     /// Deletes everything that is held of a scope, which left the interest of this replica.
     pub fn forget(&mut self, scope: &Scope) -> Result<(), StoreError> {
+        // What else was staged is told of by the next commit, as if it had been made durable there.
+        let committed = self.commit()?;
+        self.staged_scopes.extend(committed.scopes);
         self.settle()?;
         let Some(state) = self.scopes.remove(scope) else { return Ok(()) };
+        self.faults.remove(scope);
         let mut batch = Batch::default();
         batch.delete(scope_key(scope));
         for ((kind, name), entry) in &state.documents {

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::name::Kind;
-use crate::store::MemoryStore;
+use crate::store::{Faults, MemoryStore, Operation, OperationLog, RecordingStore};
 use crate::testing::{author, carry, enrolled, open, put};
 
 const HUB_A: u16 = 1;
@@ -372,7 +372,6 @@ fn files_as_they_were_at_a_sync_reopen_with_everything_acknowledged_by_then() {
 
 #[test]
 fn a_flush_precedes_every_acknowledgement_and_a_failed_one_acknowledges_nothing() {
-    use crate::store::{Faults, Operation, OperationLog, RecordingStore};
     let log = OperationLog::default();
     let mut node = open(RecordingStore::new(MemoryStore::new(), log.clone()), crate::testing::AUTHORITY, 1);
     for round in 0..5 {
@@ -465,4 +464,86 @@ fn the_last_changes_are_found_by_position() {
     assert_eq!((found.event.header().author_seq, found.position), (3, *position));
     assert!(hub.event_at(&document.scope(), position + 1).unwrap().is_none());
     assert!(hub.event_at(&Scope::Fleet, *position).unwrap().is_none(), "another scope's");
+}
+
+#[test]
+fn no_commit_settles_much_more_than_it_writes_and_the_tail_stays_short() {
+    let (mut a, mut b, _) = fleet();
+    let log = OperationLog::default();
+    let mut c = open(RecordingStore::new(MemoryStore::new(), log.clone()), HUB_B, 9);
+    carry(&a, &mut c);
+    let (mut settled_most, mut keys_most, mut tail_most) = (0, 0, 0);
+    for round in 0..3_000u32 {
+        // Every commit changes another of many documents, in one scope or another.
+        let name = format!("d{}", round % 700);
+        match round % 3 {
+            0 => put(&mut c, Kind::App, "acme", &name, json!({"spec": {"description": round.to_string()}})),
+            _ => put(
+                &mut c,
+                Kind::Profile,
+                "acme",
+                &name,
+                json!({"spec": {"priority": 1, "selector": {"matchAll": true}, "values": {"round": round}}}),
+            ),
+        };
+        let (before, noted) = (c.log.tail().count(), log.operations().len());
+        c.commit().unwrap();
+        let after = c.log.tail().count();
+        settled_most = settled_most.max(before + 1 - after);
+        tail_most = tail_most.max(after);
+        let operations = log.operations();
+        let keys = operations[noted..].iter().map(|operation| match operation {
+            Operation::Apply { keys, .. } => *keys,
+            _ => 0,
+        });
+        keys_most = keys_most.max(keys.sum::<usize>());
+    }
+    assert!((1..=256).contains(&settled_most), "{settled_most} entries in one commit");
+    assert!(keys_most <= 3 * 256 + 64, "{keys_most} keys in one commit");
+    assert!(tail_most <= 1_100, "{tail_most} entries");
+    while c.settle_some().unwrap() {}
+    assert_eq!(c.log.tail().count(), 0, "an idle node settles the rest");
+    carry(&c, &mut a);
+    carry(&a, &mut b);
+    same(&c, &b);
+}
+
+#[test]
+fn a_crash_at_any_time_finds_documents_and_log_in_step() {
+    let (a, ..) = fleet();
+    for applies in [3, 40, 1_100, 1_290, 1_291, 1_292, 1_293, 1_294, 1_295, 1_296, 1_297] {
+        let faults = Faults { apply: Some(applies), ..Faults::default() };
+        let store = RecordingStore::with_faults(MemoryStore::new(), OperationLog::default(), faults);
+        let mut torn = open(store, HUB_A, 100);
+        carry_committed(&a, &mut torn);
+        let mut reference = open(MemoryStore::new(), HUB_A, 100);
+        carry(&a, &mut reference);
+        for round in 0..1_400u32 {
+            let name = format!("d{}", round % 50);
+            let spec =
+                json!({"spec": {"priority": 1, "selector": {"matchAll": true}, "values": {"round": round}}});
+            put(&mut torn, Kind::Profile, "acme", &name, spec.clone());
+            put(&mut reference, Kind::Profile, "acme", &name, spec);
+            let is_torn = torn.commit().is_err();
+            reference.commit().unwrap();
+            if is_torn {
+                break;
+            }
+        }
+        let nothing = RecordingStore::new(MemoryStore::new(), OperationLog::default());
+        let mut disk = std::mem::replace(torn.log.store_mut(), nothing).into_inner();
+        disk.crash_keeping(usize::MAX);
+        let mut reopened = open(disk, HUB_A, 101);
+        carry(&reference, &mut reopened);
+        same(&reopened, &reference);
+    }
+}
+
+fn carry_committed<S: Store>(from: &Replica<MemoryStore>, to: &mut Replica<S>) {
+    for scope in from.scopes() {
+        let entries = from.log(scope, 0, usize::MAX).unwrap().entries;
+        let records: Vec<_> = entries.iter().map(|entry| entry.bytes.clone()).collect();
+        to.merge(&records).unwrap();
+    }
+    to.commit().unwrap();
 }
