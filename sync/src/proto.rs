@@ -24,6 +24,7 @@
 //! with the vectors of the beginning, these make up what a peer is known to hold. An event that lacks
 //! what comes before it is left out, and the receiver sends its vector again with the demand to start
 //! that scope anew from there: the sender who cannot show what it built on is at fault.
+//! What the own store lost is asked for in the same way: see [`Engine::ask_for_missing`].
 //!
 //! Beside events, hubs tell each other which sites they have sessions with, see [`presence`]; nodes of one
 //! site tell each other whether they have one with a hub.
@@ -129,6 +130,7 @@ pub mod interest;
 pub mod presence;
 pub mod reason;
 pub mod riblt;
+mod repair;
 pub mod session;
 pub mod status;
 mod subscribe;

@@ -248,6 +248,8 @@ pub struct Engine {
     pub(crate) cuts: BTreeMap<CutTarget, Option<u64>>,
     pub(crate) conditions: Vec<Condition>,
     pub(crate) counters: super::status::Counters,
+    /// Who was last asked for what is missing of a scope.
+    pub(crate) asked_last: BTreeMap<Scope, SessionId>,
 }
 
 impl Engine {
@@ -278,6 +280,7 @@ impl Engine {
             cuts: BTreeMap::new(),
             conditions: Vec::new(),
             counters: super::status::Counters::default(),
+            asked_last: BTreeMap::new(),
         }
     }
 
@@ -539,7 +542,7 @@ impl Engine {
         out.push(Output::Send { session: id, bytes, class });
     }
 
-    /// Sends the own vector of a scope.
+    /// Sends the own vector of a scope. A demand to start anew leaves out what the store lost.
     pub(crate) fn tell<S: Store>(
         &mut self,
         id: SessionId,
@@ -549,7 +552,7 @@ impl Engine {
         out: &mut Vec<Output>,
     ) {
         let own = self.own_vector(scope, replica);
-        let vector = Vector::clone(&own);
+        let vector = if ask == Ask::Restart { replica.asking(scope) } else { Vector::clone(&own) };
         if let Some(session) = self.sessions.get_mut(&id) {
             if ask == Ask::Reply {
                 session.told.insert(scope.clone(), own.clone());

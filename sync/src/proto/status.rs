@@ -112,6 +112,8 @@ pub struct Counters {
     pub log_bytes_read: u64,
     /// Times that the log of a scope was searched for where to begin sending.
     pub log_searches: u64,
+    /// Times that a peer was asked for what the own store lost of a scope.
+    pub repairs: u64,
 }
 
 /// A peer whose session has ended.

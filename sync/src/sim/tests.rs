@@ -1,9 +1,14 @@
 #![allow(clippy::unwrap_used)]
-use driftless_core::name::Kind;
+use std::ops::ControlFlow;
+
+use driftless_core::ids::EventId;
+use driftless_core::name::{Kind, Scope};
+use driftless_core::store::{Batch, Order, Store as _};
 use driftless_core::testing;
 use serde_json::json;
 
 use super::node::NodeId;
+use super::world::DOWN_MS;
 use super::*;
 use crate::proto::Input;
 
@@ -89,7 +94,7 @@ fn nodes_of_a_site_come_to_rest_with_one_uplink() {
         running.engine.sessions.values().any(|session| session.is_hub())
     };
     let holder = (world.scenario.hubs..world.nodes.len()).find(holds).unwrap();
-    world.crash(holder, 100..8_000);
+    world.crash(holder, DOWN_MS);
     assert_eq!(checkers::uplinks(&world).unwrap_err().property, "uplinks");
 }
 
@@ -135,6 +140,81 @@ fn regions_that_are_cut_off_and_hubs_that_fail_lose_nothing() {
     assert_eq!(report.acknowledged, report.totals.acknowledged);
     assert!(report.hubs.times_received() < 1.2, "{:?}", report.hubs);
     assert!(report.totals.to_edges.bytes > 0 && report.totals.between_hubs.bytes > 0);
+}
+
+#[test]
+fn disks_that_lose_old_parts_of_their_logs_are_repaired_while_work_goes_on() {
+    for seed in 0..6 {
+        let mut world = World::new(&Scenario::calm(3, 4), seed);
+        world.run_until(World::begin_ms() + 12_000).unwrap();
+        let mut lost = 0;
+        for node in [1, 3, 2] {
+            lost += lose_first_runs(&mut world, node);
+            world.run_until(world.now + 9_000).unwrap();
+            keep_up(&mut world);
+        }
+        assert!(lost > 3, "{lost}");
+        work_and_converge(&mut world, &mut |_| {}).unwrap();
+        for _ in 0..6 {
+            keep_up(&mut world);
+            world.run_until(world.now + 2_000).unwrap();
+        }
+        check_everything(&world).unwrap();
+        checkers::convergence(&world).unwrap();
+        assert!(world.running().all(|(_, _, running)| running.replica.faults().count() == 0));
+        let mended: u64 =
+            world.running().map(|(_, _, running)| running.replica.scrub_counts().places_mended).sum();
+        assert!(mended >= lost, "{mended} of {lost}");
+        let held = |world: &World, node: usize| {
+            let replica = world.replica(node).unwrap();
+            replica.scopes().map(|scope| replica.scrubbed(scope).map(|s| s.held)).collect::<Vec<_>>()
+        };
+        assert_eq!(held(&world, 0), held(&world, 1));
+        assert_eq!(held(&world, 0), held(&world, 2));
+    }
+}
+
+/// Crashes a node, and deletes the first run of every scope from its disk that the first hub holds whole.
+/// Returns how many.
+fn lose_first_runs(world: &mut World, node: usize) -> u64 {
+    let reference = world.replica(0).unwrap();
+    let held: Vec<_> = reference.scopes().map(|scope| (scope.clone(), reference.vector(scope))).collect();
+    let running = world.nodes[node].running.as_mut().unwrap();
+    running.replica.settle().unwrap();
+    running.replica.flush_store().unwrap();
+    let replica = &running.replica;
+    let whole = held.iter().filter(|(scope, held)| replica.vector(scope).missing_in(held) == 0);
+    let scopes: Vec<Scope> = whole.map(|(scope, _)| scope.clone()).filter(|s| *s != Scope::Fleet).collect();
+    world.crash(node, DOWN_MS);
+    let disk = &mut world.nodes[node].disk;
+    let mut lost = 0;
+    for scope in scopes {
+        let (start, end) = (format!("r{scope}\0"), format!("r{scope}\u{1}"));
+        let mut batch = Batch::default();
+        let mut first = |key: &[u8], _: &[u8]| {
+            batch.delete(key);
+            ControlFlow::Break(())
+        };
+        disk.scan(start.as_bytes(), end.as_bytes(), Order::Ascending, &mut first).unwrap();
+        lost += batch.len() as u64;
+        disk.apply(batch).unwrap();
+    }
+    disk.flush().unwrap();
+    lost
+}
+
+/// What daemons do all day: read everything back, ask for what is missing.
+fn keep_up(world: &mut World) {
+    for node in 0..world.nodes.len() {
+        let now = world.now;
+        let Some(running) = &mut world.nodes[node].running else { continue };
+        for scope in running.replica.scopes().cloned().collect::<Vec<_>>() {
+            running.replica.scrub_scope(&scope).unwrap();
+        }
+        let mut outputs = vec![];
+        running.engine.ask_for_missing(now, &running.replica, &mut outputs);
+        world.carry_out(node, outputs).unwrap();
+    }
 }
 
 /// A fleet that has just converged.

@@ -236,6 +236,43 @@ fn a_rolled_back_disk_is_told_and_refilled() {
 }
 
 #[test]
+fn what_a_disk_lost_is_asked_of_one_peer_after_the_other_until_one_has_it() {
+    let mut world = Table::set();
+    let (eu, us) = (world.hub("hub-eu", HUB_EU, 1), world.hub("hub-us", HUB_US, 1));
+    let edge = world.edge("store-1", STORE_1, 1);
+    for value in 0..40 {
+        world.write(eu, Kind::Profile, &format!("p{}", value % 4), value);
+    }
+    world.connect(us, eu);
+    world.connect(edge, eu);
+    let scope: Scope = "profiles/acme".parse().unwrap();
+    let digest = world.nodes[us].replica.digest(&scope);
+    // Two hubs lose different runs of the same log; the edge has it all.
+    world.lose_run(eu, HUB_EU, 0);
+    world.lose_run(us, HUB_US, 1);
+    for hub in [eu, us] {
+        assert!(world.nodes[hub].replica.scrub_scope(&scope).unwrap().unwrap().missing > 0);
+        assert_eq!(world.nodes[hub].replica.digest(&scope), digest, "the vector does not notice");
+    }
+    world.connect(us, eu);
+    world.connect(edge, eu);
+    for _ in 0..3 {
+        world.ask_for_missing(eu);
+        world.ask_for_missing(us);
+    }
+    for hub in [eu, us] {
+        assert_eq!(world.nodes[hub].replica.faults().count(), 0);
+        assert_eq!(world.nodes[hub].replica.scrub_scope(&scope).unwrap().unwrap().missing, 0);
+        assert!(world.nodes[hub].engine.counters().repairs > 0);
+        assert!(world.ask_for_missing(hub) == 0);
+    }
+    assert!(world.is_connected(edge, eu) && world.is_connected(us, eu), "nobody is blamed");
+    let late = world.edge("store-2", STORE_2, 1);
+    world.connect(late, us);
+    assert!(world.shows(late, Kind::Profile, "p3", 39));
+}
+
+#[test]
 fn two_runs_of_one_key_are_told_and_one_run_has_one_session() {
     let mut world = Table::set();
     let (hub, edge) = (world.hub("hub-eu", HUB_EU, 1), world.edge("store-1", STORE_1, 1));

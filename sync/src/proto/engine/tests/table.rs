@@ -1,10 +1,11 @@
 //! A table at which nodes sit: frames are carried between them in order, commits happen at once.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::ControlFlow;
 
 use driftless_core::name::{Document, Kind};
 use driftless_core::replica::{LabelSelector, Replica};
-use driftless_core::store::MemoryStore;
+use driftless_core::store::{Batch, MemoryStore, Order, Store as _};
 use driftless_core::testing::{self, carry, enrolled, put};
 use serde_json::json;
 
@@ -237,6 +238,36 @@ impl Table {
         let seat = &mut self.nodes[node];
         seat.engine.set_interest(self.now, interest, &mut seat.replica, &mut outputs).unwrap();
         self.carry(node, outputs);
+    }
+
+    /// Restarts a node from a disk that lost one run of the profiles' log.
+    pub(super) fn lose_run(&mut self, node: usize, key: u16, run: usize) {
+        self.nodes[node].replica.settle().unwrap();
+        self.nodes[node].replica.flush_store().unwrap();
+        let mut disk = self.nodes[node].replica.store().fork();
+        let mut keys = vec![];
+        let mut note = |key: &[u8], _: &[u8]| {
+            keys.push(key.to_vec());
+            ControlFlow::Continue(())
+        };
+        disk.scan(b"rprofiles/", b"rprofiles0", Order::Ascending, &mut note).unwrap();
+        let mut batch = Batch::default();
+        batch.delete(keys[run].clone());
+        disk.apply(batch).unwrap();
+        disk.flush().unwrap();
+        let peers: Vec<usize> = (0..self.nodes.len()).filter(|peer| self.is_connected(node, *peer)).collect();
+        peers.into_iter().for_each(|peer| self.disconnect(node, peer, "power lost"));
+        let kind = self.nodes[node].kind.clone();
+        self.nodes[node] = Seat::new(kind, key, 77, disk, Interest::All);
+    }
+
+    pub(super) fn ask_for_missing(&mut self, node: usize) -> usize {
+        let mut outputs = vec![];
+        let seat = &mut self.nodes[node];
+        let asked = seat.engine.ask_for_missing(self.now, &seat.replica, &mut outputs);
+        self.carry(node, outputs);
+        self.run();
+        asked
     }
 
     pub(super) fn resource(&self, node: usize, kind: Kind, name: &str) -> Option<serde_json::Value> {
