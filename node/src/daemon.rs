@@ -3,7 +3,8 @@
 //! [`start_hub`] and [`start_edge`] bring a node up and return a [`Daemon`] that runs until it is
 //! stopped; [`run_hub`] and [`run_edge`] do that for a process, with signals. The pieces, each in its
 //! own file: [`node`] is what the owner's thread owns, `links` dials and accepts, `joining` trades
-//! tokens, `backend` is what the API sees, `status` what operators see.
+//! tokens, `backend` is what the API sees, `status` what operators see,
+//! `upkeep` what happens to the store when nobody asks for anything.
 //!
 //! The order of a start is the order of its dependencies: lock and open the store, identity, replica,
 //! sockets, the node's own documents, tasks, and the line `ready` last.
@@ -25,13 +26,10 @@ mod status;
 mod tests;
 mod tokens;
 mod uplink;
+mod upkeep;
 
-<<<<<<< HEAD
-pub use joining::JoinFailure;
-pub(crate) use links::hubs as known_hubs;
-=======
 pub use joining::{JoinFailure, join};
->>>>>>> b57113a (bench: a swarm of real edges in one process against a hub)
+pub(crate) use links::hubs as known_hubs;
 pub use options::{EdgeOptions, HubOptions};
 pub use process::{run_edge, run_hub};
 pub use runtime::{Active, Runtime};

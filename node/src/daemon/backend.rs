@@ -90,6 +90,10 @@ impl Backend for Runtime {
         Box::pin(async move { runtime.perform(operation).await })
     }
 
+    fn metrics(&self) -> Vec<Metric> {
+        self.upkeep_metrics()
+    }
+
     fn active(&self) -> Option<watch::Receiver<Option<Arc<Value>>>> {
         self.active()
     }

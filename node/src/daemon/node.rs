@@ -5,9 +5,10 @@
 //! wake. Nothing here waits for the network or reads a file.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use driftless_core::owner::Commit;
+use driftless_core::replica::SCRUB_STEP_BYTES;
 use driftless_core::store::StoreError;
 use driftless_sync::proto::{
     Answer, Condition, CutTarget, Engine, EngineConfig, Input, Interest, Output, PeerInfo, Question,
@@ -16,6 +17,7 @@ use driftless_sync::proto::{
 use driftless_sync::quic::Outgoing;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::upkeep::Upkeep;
 use crate::api::Held;
 
 /// The replica, the engine, and the queues to peers.
@@ -34,12 +36,13 @@ pub struct Node {
     failure: Option<StoreError>,
     positions: watch::Sender<u64>,
     deadline: watch::Sender<Option<Instant>>,
+    upkeep: Upkeep,
 }
 
 impl Node {
-    /// Puts an engine beside a replica.
+    /// Puts an engine beside a replica, whose whole log is read back once in `scrub_within`.
     #[expect(clippy::disallowed_methods, reason = "shell: the engine's time starts with the node")]
-    pub fn new(replica: Held, config: EngineConfig) -> Self {
+    pub fn new(replica: Held, config: EngineConfig, scrub_within: Duration) -> Self {
         let positions = watch::Sender::new(replica.position());
         Self {
             engine: Engine::new(config),
@@ -51,6 +54,7 @@ impl Node {
             failure: None,
             positions,
             deadline: watch::Sender::new(None),
+            upkeep: Upkeep::new(scrub_within),
             replica,
         }
     }
@@ -101,6 +105,27 @@ impl Node {
     /// Lets time pass.
     pub fn tick(&mut self) {
         self.handle(Input::Tick);
+    }
+
+    /// Does a little for the store: see [`super::upkeep`].
+    pub(super) fn keep_up(&mut self) {
+        let now_ms = self.now_ms();
+        let due = self.upkeep.due(now_ms, self.replica.position(), self.replica.scopes().count());
+        let kept = self.keep_store(due.settle, due.scrub);
+        self.note(kept);
+        if due.ask && self.engine.ask_for_missing(now_ms, &self.replica, &mut self.outputs) > 0 {
+            self.upkeep.asked(now_ms);
+        }
+    }
+
+    fn keep_store(&mut self, settle: bool, scrub: bool) -> Result<(), StoreError> {
+        if settle {
+            self.replica.settle_some()?;
+        }
+        if scrub {
+            self.replica.scrub(SCRUB_STEP_BYTES)?;
+        }
+        Ok(())
     }
 
     /// Changes what this node wants to hold.
@@ -189,8 +214,7 @@ impl Commit for Node {
         self.positions.send_if_modified(|position| {
             std::mem::replace(position, committed.position) != committed.position
         });
-        let next =
-            self.engine.next_timeout().map(|at_ms| self.started + std::time::Duration::from_millis(at_ms));
+        let next = self.engine.next_timeout().map(|at_ms| self.started + Duration::from_millis(at_ms));
         self.deadline.send_if_modified(|deadline| std::mem::replace(deadline, next) != next);
         Ok(())
     }

@@ -9,6 +9,8 @@ use std::time::Duration;
 pub const QUIC_PORT: u16 = 7420;
 /// The TCP port of the API, on loopback.
 pub const API_PORT: u16 = 7421;
+/// Within which time the whole store is read back, unless given.
+pub const SCRUB_WITHIN: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How to run a hub.
 #[derive(Debug, Clone)]
@@ -29,6 +31,8 @@ pub struct HubOptions {
     pub join: Option<String>,
     /// Most bytes a second that are sent to one peer, on average; what the link carries unless given.
     pub rate_limit: Option<NonZeroU64>,
+    /// Within which time the whole store is read back and compared with what it should hold.
+    pub scrub_within: Duration,
     /// Stop when standard input ends, as children of the demo do.
     pub exit_with_stdin: bool,
 }
@@ -45,6 +49,7 @@ impl HubOptions {
             api: SocketAddr::from((Ipv4Addr::LOCALHOST, API_PORT)),
             join: None,
             rate_limit: None,
+            scrub_within: SCRUB_WITHIN,
             exit_with_stdin: false,
         }
     }
@@ -81,6 +86,8 @@ pub struct EdgeOptions {
     pub inventory_every: Duration,
     /// Most bytes a second that are sent to one peer, on average; what the link carries unless given.
     pub rate_limit: Option<NonZeroU64>,
+    /// Within which time the whole store is read back and compared with what it should hold.
+    pub scrub_within: Duration,
     /// Stop when standard input ends, as children of the demo do.
     pub exit_with_stdin: bool,
 }
@@ -103,6 +110,7 @@ impl EdgeOptions {
             inventory_command: None,
             inventory_every: Duration::from_secs(60),
             rate_limit: None,
+            scrub_within: SCRUB_WITHIN,
             exit_with_stdin: false,
         }
     }

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::node::Node;
 use super::presence::Presences;
-use crate::api::Local;
+use crate::api::{Local, Metric};
 use crate::identity::{NodeIdentity, Role};
 
 /// What an edge runs: its active configuration, `None` until there is one.
@@ -35,6 +35,8 @@ pub(super) struct Shared {
     pub(super) active: Option<Active>,
     /// Who was heard when, as of the last look at the engine.
     pub(super) presences: RwLock<Arc<Presences>>,
+    /// Counts of the store's upkeep, as of its last beat.
+    pub(super) metrics: RwLock<Vec<Metric>>,
 }
 
 impl Runtime {
@@ -86,6 +88,14 @@ impl Runtime {
 
     pub(super) fn presences(&self) -> Arc<Presences> {
         Arc::clone(&self.shared.presences.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn upkeep_metrics(&self) -> Vec<Metric> {
+        self.shared.metrics.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_metrics(&self, metrics: Vec<Metric>) {
+        *self.shared.metrics.write().unwrap_or_else(PoisonError::into_inner) = metrics;
     }
 
     pub(super) fn set_presences(&self, presences: Presences) {

@@ -25,6 +25,7 @@ use super::options::{EdgeOptions, HubOptions};
 use super::presence;
 use super::renewal;
 use super::runtime::{Active, Runtime, Shared};
+use super::upkeep;
 use crate::api::server::Server;
 use crate::api::{Api, Caller, Local};
 use crate::edge;
@@ -173,8 +174,16 @@ pub async fn start_hub(options: HubOptions) -> Result<Daemon, DaemonError> {
         return Err(DaemonError::OtherRole { dir: options.data_dir, found: "edge" });
     };
     let kind = PeerKind::Hub { name: name.clone(), region };
-    let (interest, rate_limit) = (Interest::All, options.rate_limit);
-    let start = Start { identity, kind, interest, rate_limit, advertised, site: None, active: None };
+    let start = Start {
+        identity,
+        kind,
+        interest: Interest::All,
+        rate_limit: options.rate_limit,
+        advertised,
+        site: None,
+        active: None,
+        scrub_within: options.scrub_within,
+    };
     let daemon = start.run(store, socket, options.api, &options.data_dir).await?;
     let mut daemon = daemon;
     let runtime = daemon.runtime.clone();
@@ -207,6 +216,7 @@ pub async fn start_edge(options: EdgeOptions) -> Result<Daemon, DaemonError> {
         advertised: vec![],
         site: Some((namespace, site)),
         active: Some(active),
+        scrub_within: options.scrub_within,
     };
     let mut daemon = start.run(store, socket, options.api, &options.data_dir).await?;
     let runtime = daemon.runtime.clone();
@@ -264,6 +274,7 @@ struct Start {
     advertised: Vec<String>,
     site: Option<(String, String)>,
     active: Option<Active>,
+    scrub_within: std::time::Duration,
 }
 
 impl Start {
@@ -283,13 +294,14 @@ impl Start {
         };
         let mut engine = EngineConfig::new(local, self.interest);
         engine.limits.rate_bytes_per_second = self.rate_limit.map(NonZeroU64::get);
+        let scrub_within = self.scrub_within;
         let (handle, owner) = Handle::spawn("driftless-owner", move || -> Result<Node, OpenError> {
             let mut replica = Replica::open(Box::new(store) as Box<dyn Store>, config)?;
             replica.set_partial(matches!(engine.interest, Interest::Scopes(_)));
             if let Some((key, boot)) = authority {
                 replica.add_author(key, boot);
             }
-            Ok(Node::new(replica, engine))
+            Ok(Node::new(replica, engine, scrub_within))
         })?;
         if let (Some(_), Role::Hub { name, region }) = (&self.identity.authority, &self.identity.role) {
             let resource = hub_resource(name, region, &self.identity.author());
@@ -326,6 +338,7 @@ impl Start {
             positions,
             active: self.active,
             presences: RwLock::default(),
+            metrics: RwLock::default(),
         };
         let runtime = Runtime::new(handle, shared);
         let (stop, stopping) = watch::channel(false);
@@ -341,6 +354,7 @@ impl Start {
         tasks.spawn(links::accept(runtime.clone()));
         tasks.spawn(tick(runtime.clone(), deadline));
         tasks.spawn(presence::watch(runtime.clone()));
+        tasks.spawn(upkeep::keep(runtime.clone()));
         tasks.spawn(renewal::keep_certificates(runtime.clone(), data_dir.to_owned()));
         Ok(Daemon { runtime, quic, stop, api, tasks, owner })
     }

@@ -11,6 +11,7 @@ use super::clock::now_ms;
 use super::links::{KnownHub, hubs};
 use super::node::Node;
 use super::presence::{Presences, why_not_synced};
+use super::upkeep;
 use crate::api::{Backend as _, StatusError, phase};
 
 impl Runtime {
@@ -76,7 +77,7 @@ impl Runtime {
                 "conflicts": node.replica.conflicted().len(),
                 "peers": {"connected": connected.count(), "behind": behind},
                 "lastContact": presences.hub_ms,
-                "conditions": node.engine.conditions().iter().map(condition_json).collect::<Vec<_>>(),
+                "conditions": conditions(node),
             })
         });
         status.await.map_err(|error| StatusError::unavailable(error.to_string()))
@@ -110,6 +111,10 @@ fn peer_row(node: &Node, peer: &PeerStatus, wall: &impl Fn(u64) -> u64) -> Value
         "reason": peer.reason.as_ref().map(ToString::to_string).or_else(|| why_not_synced(peer)),
         "cut": cut,
     })
+}
+
+fn conditions(node: &Node) -> Vec<Value> {
+    node.engine.conditions().iter().map(condition_json).chain(upkeep::conditions(node)).collect()
 }
 
 fn condition_json(condition: &Condition) -> Value {

@@ -84,6 +84,7 @@ struct File {
     inventory_command: Option<String>,
     inventory_every: Option<String>,
     rate_limit: Option<NonZeroU64>,
+    scrub_within: Option<String>,
 }
 
 impl Edge {
@@ -98,6 +99,7 @@ impl Edge {
         let usual = EdgeOptions::new(settings::absolute(dir));
         let timeout = self.on_change_timeout.or(file.on_change_timeout);
         let every = self.inventory_every.or(file.inventory_every);
+        let scrub_within = self.daemon.scrub_within.or(file.scrub_within);
         Ok(EdgeOptions {
             site: self.site.or(file.site),
             node: self.node.or(file.node),
@@ -112,6 +114,7 @@ impl Edge {
             inventory_command: self.inventory_command.or(file.inventory_command),
             inventory_every: settings::duration("inventory-every", every, usual.inventory_every)?,
             rate_limit: self.daemon.rate_limit.or(file.rate_limit),
+            scrub_within: settings::duration("scrub-within", scrub_within, usual.scrub_within)?,
             exit_with_stdin: self.daemon.exit_with_stdin,
             data_dir: usual.data_dir,
         })

@@ -59,6 +59,7 @@ struct File {
     api: Option<SocketAddr>,
     join: Option<String>,
     rate_limit: Option<NonZeroU64>,
+    scrub_within: Option<String>,
 }
 
 impl Hub {
@@ -71,6 +72,7 @@ impl Hub {
         let file: File = settings::read(self.daemon.config.as_deref())?;
         let dir = global.data_dir.clone().or(file.data_dir).unwrap_or_else(|| data_dir(global));
         let usual = HubOptions::new(settings::absolute(dir));
+        let scrub_within = self.daemon.scrub_within.or(file.scrub_within);
         Ok(HubOptions {
             name: self.name.or(file.name),
             region: self.region.or(file.region).unwrap_or(usual.region),
@@ -79,6 +81,7 @@ impl Hub {
             api: self.daemon.api.or(file.api).unwrap_or(usual.api),
             join: settings::join_token(self.join.or(file.join), &usual.data_dir)?,
             rate_limit: self.daemon.rate_limit.or(file.rate_limit),
+            scrub_within: settings::duration("scrub-within", scrub_within, usual.scrub_within)?,
             exit_with_stdin: self.daemon.exit_with_stdin,
             data_dir: usual.data_dir,
         })

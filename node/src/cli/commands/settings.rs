@@ -24,6 +24,9 @@ pub struct Daemon {
     /// Send each peer at most so many bytes a second, on average; policy goes first [default: what the link carries]
     #[arg(long, value_name = "BYTES", env = "DRIFTLESS_RATE_LIMIT")]
     pub rate_limit: Option<NonZeroU64>,
+    /// Read the whole store back within this time, to find what the disk lost [default: 24h]
+    #[arg(long, value_name = "TIME", env = "DRIFTLESS_SCRUB_WITHIN")]
+    pub scrub_within: Option<String>,
     /// A TOML file with settings
     #[arg(long, value_name = "FILE", env = "DRIFTLESS_CONFIG")]
     pub config: Option<PathBuf>,

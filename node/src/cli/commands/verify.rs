@@ -4,6 +4,10 @@
 //! `fleet`, the profiles of its namespace and its own site. A scope that one of the two holds and the other does
 //! not, though both are interested, differs. Of catalogs, in which an edge's interest follows its configuration,
 //! those are compared that both hold.
+//!
+//! A digest says what a node took; what its store gives back of that is read once for each state of a scope, and
+//! with `--read` anew. Nodes with one digest and different contents differ: one of them lost events, or was
+//! never given them. What a store misses is named whether or not anybody else is asked.
 
 mod nodes;
 
@@ -21,7 +25,7 @@ use crate::cli::failure::Failure;
 use crate::cli::output::{Output, render_objects};
 use crate::cli::print;
 use crate::cli::table::align;
-use nodes::{Node, Seen};
+use nodes::{Look, Node, Seen};
 
 /// Pause between two looks.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(500);
@@ -33,13 +37,15 @@ const NAMED_MAX: usize = 3;
 /// Exit code 0: replicas with the same interest hold the same; 1: some differ; more than 1: an error.
 ///
 /// The others are those of --peers, of a demo's directory, or the contexts of the kubeconfig. Nodes that do not
-/// answer are named and not compared.
+/// answer are named and not compared. What each node's store really holds is compared as well, and a store that
+/// misses events is named; the node then fetches them from the others.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   driftless verify --all --dir demo
   driftless verify --peers https://10.0.0.2:7421 https://10.0.0.3:7421
-  driftless verify --all --within 30s")]
+  driftless verify --all --within 30s
+  driftless verify --all --read")]
 pub struct Verify {
     /// Every pair of nodes, not only this node with each other
     #[arg(long)]
@@ -50,6 +56,9 @@ pub struct Verify {
     /// A demo's directory, whose demo.json names the nodes
     #[arg(long, value_name = "DIR", conflicts_with = "peers")]
     pub dir: Option<PathBuf>,
+    /// Have every store read back now, though nothing changed since it last was
+    #[arg(long)]
+    pub read: bool,
     /// Look again until nothing differs, for as long as this
     #[arg(long, value_name = "TIME")]
     pub within: Option<String>,
@@ -73,10 +82,13 @@ impl Verify {
         };
         let nodes = nodes::find(global, &self.peers, self.dir.as_deref(), self.all)?;
         let ends = Instant::now() + Duration::from_millis(within_ms);
+        let mut look = if self.read { Look::Read } else { Look::Held };
         let (seen, pairs) = loop {
-            let seen = nodes::look(&nodes).await;
+            let seen = nodes::look(&nodes, look).await;
+            // What is being fetched shows once the node has read its store again.
+            look = if missing(&nodes, &seen).is_empty() { Look::Held } else { Look::Read };
             let pairs = pairs(&nodes, &seen, self.all);
-            let settled = pairs.iter().all(Pair::is_same) && seen.iter().all(Result::is_ok);
+            let settled = pairs.iter().all(Pair::is_same) && seen.iter().all(is_whole);
             if settled || Instant::now() >= ends {
                 break (seen, pairs);
             }
@@ -86,7 +98,7 @@ impl Verify {
         if pairs.is_empty() {
             return Err(Failure::Refused("fewer than two nodes answered: nothing was compared".to_owned()));
         }
-        Ok(!pairs.iter().all(Pair::is_same))
+        Ok(!pairs.iter().all(Pair::is_same) || !missing(&nodes, &seen).is_empty())
     }
 
     fn print(
@@ -104,6 +116,7 @@ impl Verify {
         if !output.wants_table() {
             let answer = json!({
                 "same": pairs.iter().all(Pair::is_same),
+                "missing": missing(nodes, seen).iter().map(|(node, scope, events)| json!({"node": node, "scope": scope, "events": events})).collect::<Vec<_>>(),
                 "pairs": pairs.iter().map(Pair::to_json).collect::<Vec<_>>(),
                 "notCompared": unreachable.iter().map(|(node, why)| json!({"node": node, "why": why})).collect::<Vec<_>>(),
             });
@@ -116,6 +129,11 @@ impl Verify {
         print::out(&align(&lines))?;
         for (node, why) in unreachable {
             print::note(&format!("not compared: {node}: {why}"));
+        }
+        for (node, scope, events) in missing(nodes, seen) {
+            print::note(&format!(
+                "{node}: its store misses {events} events of {scope} that it took; it asks the nodes that it is connected to"
+            ));
         }
         let different = pairs.iter().filter(|pair| !pair.is_same()).count();
         print::note(&match different {
@@ -138,8 +156,8 @@ pub(in crate::cli) async fn same_within(demo: &Path, within: Duration) -> Result
     let nodes = nodes::of_demo(demo, None)?;
     let ends = Instant::now() + within;
     loop {
-        let seen = nodes::look(&nodes).await;
-        if seen.iter().all(Result::is_ok) && pairs(&nodes, &seen, true).iter().all(Pair::is_same) {
+        let seen = nodes::look(&nodes, Look::Digests).await;
+        if seen.iter().all(is_whole) && pairs(&nodes, &seen, true).iter().all(Pair::is_same) {
             return Ok(true);
         }
         if Instant::now() >= ends {
@@ -147,6 +165,18 @@ pub(in crate::cli) async fn same_within(demo: &Path, within: Duration) -> Result
         }
         tokio::time::sleep(LOOK_AGAIN_AFTER).await;
     }
+}
+
+/// Whether a node answered and its store misses nothing that is known of.
+fn is_whole(seen: &Result<Seen, String>) -> bool {
+    seen.as_ref().is_ok_and(|seen| seen.missing.is_empty())
+}
+
+/// What stores miss: node, scope, how many events.
+fn missing<'a>(nodes: &'a [Node], seen: &'a [Result<Seen, String>]) -> Vec<(&'a str, &'a str, u64)> {
+    let reached = nodes.iter().zip(seen).filter_map(|(node, seen)| Some((node, seen.as_ref().ok()?)));
+    let rows = reached.flat_map(|(node, seen)| seen.missing.iter().map(move |row| (node, row)));
+    rows.map(|(node, (scope, events))| (node.name.as_str(), scope.as_str(), *events)).collect()
 }
 
 /// Two nodes, compared.
@@ -209,11 +239,16 @@ fn compare(left_name: &str, left: &Seen, right_name: &str, right: &Seen) -> Pair
         })
         .collect();
     let digest = |scopes: &BTreeMap<String, String>, scope: &str| scopes.get(scope).cloned();
-    let different = common
-        .iter()
-        .filter(|scope| digest(&left.scopes, scope) != digest(&right.scopes, scope))
-        .map(|scope| (*scope).clone())
-        .collect();
+    let of_this_digest = |seen: &Seen, scope: &str| {
+        let (held, digest) = (seen.held.get(scope)?, seen.scopes.get(scope)?);
+        held.starts_with(digest.as_str()).then(|| held.clone())
+    };
+    let differs = |scope: &&&String| {
+        let contents = (of_this_digest(left, scope), of_this_digest(right, scope));
+        digest(&left.scopes, scope) != digest(&right.scopes, scope)
+            || matches!(contents, (Some(left), Some(right)) if left != right)
+    };
+    let different = common.iter().filter(differs).map(|scope| (*scope).clone()).collect();
     Pair { left: left_name.to_owned(), right: right_name.to_owned(), compared: common.len(), different }
 }
 
@@ -224,7 +259,8 @@ mod tests {
     fn seen(site: Option<(&str, &str)>, scopes: &[(&str, &str)]) -> Seen {
         let scopes =
             scopes.iter().map(|(scope, digest)| ((*scope).to_owned(), (*digest).to_owned())).collect();
-        Seen { site: site.map(|(namespace, site)| (namespace.to_owned(), site.to_owned())), scopes }
+        let site = site.map(|(namespace, site)| (namespace.to_owned(), site.to_owned()));
+        Seen { site, scopes, held: BTreeMap::new(), missing: BTreeMap::new() }
     }
 
     fn different(left: &Seen, right: &Seen) -> Vec<String> {
@@ -254,6 +290,20 @@ mod tests {
         let neighbour =
             seen(Some(("acme", "y")), &[("fleet", "0"), ("profiles/acme", "2"), ("sites/acme/y", "4")]);
         assert_eq!(different(&edge, &neighbour), ["fleet"]);
+    }
+
+    #[test]
+    fn one_digest_and_different_contents_are_a_difference() {
+        let hub = |held: &str| {
+            let held = [("fleet".to_owned(), held.to_owned())].into();
+            Seen { held, ..seen(None, &[("fleet", "1")]) }
+        };
+        assert!(different(&hub("1 a"), &hub("1 a")).is_empty());
+        assert_eq!(different(&hub("1 a"), &hub("1 b")), ["fleet"]);
+        assert!(
+            different(&hub("1 a"), &hub("0 b")).is_empty(),
+            "of another state, so nothing to compare with"
+        );
     }
 
     #[test]

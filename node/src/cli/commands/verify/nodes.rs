@@ -26,6 +26,31 @@ pub(super) struct Seen {
     pub(super) site: Option<(String, String)>,
     /// Digests by scope.
     pub(super) scopes: BTreeMap<String, String>,
+    /// What the store gave back of each scope: the digest that it was compared with, and a hash.
+    pub(super) held: BTreeMap<String, String>,
+    /// Scopes of which the store misses events that the node took, and how many.
+    pub(super) missing: BTreeMap<String, u64>,
+}
+
+/// How the stores are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Digests of what the nodes took.
+    Digests,
+    /// Also what they really hold, as of the last time that it was read back if nothing changed since.
+    Held,
+    /// Also what they really hold, read back now.
+    Read,
+}
+
+impl Look {
+    fn query(self) -> Query {
+        match self {
+            Self::Digests => Query::new("/v1/digest"),
+            Self::Held => Query::new("/v1/digest").with("held", "known"),
+            Self::Read => Query::new("/v1/digest").with("held", "read"),
+        }
+    }
 }
 
 impl Seen {
@@ -44,24 +69,27 @@ impl Node {
         Self { name: name.to_owned(), session: None }
     }
 
-    async fn look(&self) -> Result<Seen, Failure> {
+    async fn look(&self, look: Look) -> Result<Seen, Failure> {
         let Some(session) = &self.session else {
             return Err(Failure::Refused("no credentials".to_owned()));
         };
         let status = session.get(&Query::new("/v1/status")).await?;
-        let digest = session.get(&Query::new("/v1/digest")).await?;
+        let digest = session.get(&look.query()).await?;
         let scopes =
             digest["scopes"].as_object().ok_or_else(|| Failure::answer("digest", "it has no scopes"))?;
-        let scopes: BTreeMap<String, String> = scopes
-            .iter()
-            .map(|(scope, digest)| (scope.clone(), digest.as_str().unwrap_or_default().to_owned()))
-            .collect();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let scopes: BTreeMap<String, String> =
+            scopes.iter().map(|(scope, digest)| (scope.clone(), text(digest))).collect();
+        let rows = |name: &str| digest[name].as_object().into_iter().flatten();
+        let held = rows("held").map(|(scope, hash)| (scope.clone(), text(hash))).collect();
+        let missing = rows("missing").filter_map(|(scope, count)| Some((scope.clone(), count.as_u64()?)));
+        let missing = missing.collect();
         let site = match status["role"].as_str() {
             Some("hub") => None,
             Some("edge") => Some(site_of(&status, &scopes)?),
             _ => return Err(Failure::answer("status", "it does not say whether it is a hub or an edge")),
         };
-        Ok(Seen { site, scopes })
+        Ok(Seen { site, scopes, held, missing })
     }
 }
 
@@ -159,9 +187,9 @@ fn of_contexts(global: &Global) -> Result<Vec<Node>, Failure> {
 }
 
 /// Asks all nodes at once; one that does not answer says why not.
-pub(super) async fn look(nodes: &[Node]) -> Vec<Result<Seen, String>> {
+pub(super) async fn look(nodes: &[Node], look: Look) -> Vec<Result<Seen, String>> {
     let looks = nodes.iter().map(|node| async move {
-        let seen = node.look().await;
+        let seen = node.look(look).await;
         seen.map_err(|failure| failure.report().unwrap_or_default().trim_start_matches("error: ").to_owned())
     });
     futures_util::future::join_all(looks).await
