@@ -1,6 +1,7 @@
 //! Disks that are older than they should be, disks that exist twice, and clients that were tampered with.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use driftless_core::group::{Group, Record};
 use driftless_core::ids::Boot;
 use driftless_core::name::{Document, Kind};
 use driftless_core::replica::{Config, Replica};
-use driftless_core::store::{SledOptions, SledStore};
+use driftless_core::store::{Batch, Order, SledOptions, SledStore, Store as _};
 
 use crate::rig::{Fleet, PROFILE, copy_dir, until};
 
@@ -43,6 +44,45 @@ fn a_disk_rolled_back_to_yesterday_gets_its_history_back() {
     until("the edge tells that its disk was rolled back", || {
         conditions(&fleet, "store-01").contains("OwnHistoryRecovered")
     });
+}
+
+#[test]
+fn what_a_disk_lost_of_its_log_is_found_and_fetched() {
+    let mut fleet = Fleet::new();
+    fleet.edge("hub-eu", "store-01");
+    for day in 0..12 {
+        machine(&fleet, "store-01", &format!("day-{day}"));
+    }
+    agree(&fleet);
+    fleet.node("store-01").stop();
+    {
+        // A page of the store is gone, as if it had never been written.
+        let dir = fleet.path("store-01").join("store");
+        let mut store = SledStore::open(&dir, SledOptions::default()).unwrap();
+        let mut batch = Batch::default();
+        let mut note = |key: &[u8], _: &[u8]| {
+            batch.delete(key);
+            ControlFlow::Break(())
+        };
+        store.scan(b"rsites/", b"rsites0", Order::Ascending, &mut note).unwrap();
+        assert_eq!(batch.len(), 1);
+        store.apply(batch).unwrap();
+        store.flush().unwrap();
+    }
+    fleet.node("hub-eu").stop();
+    fleet.node("store-01").restart();
+    // Nobody is there to ask: what is missing is shown, and everything goes on.
+    let url = fleet.url("hub-eu");
+    let alone = fleet.cli("store-01", &["verify", "--peers", &url, "--read", "-o", "json"]);
+    alone.refused(1, &["nothing was compared"]);
+    assert!(conditions(&fleet, "store-01").contains("EventsMissing"));
+    fleet.cli("store-01", &["get", "machine/store-01.day-3"]).ok();
+    machine(&fleet, "store-01", "afterwards");
+    fleet.node("hub-eu").restart();
+    let url = fleet.url("hub-eu");
+    fleet.cli("store-01", &["verify", "--peers", &url, "--read", "--within", "60s"]).ok();
+    assert!(!conditions(&fleet, "store-01").contains("EventsMissing"));
+    agree(&fleet);
 }
 
 #[test]
@@ -150,7 +190,10 @@ fn conditions(fleet: &Fleet, node: &str) -> String {
     let shown = fleet.cli(node, &["status"]).ok().stdout;
     let told = fleet.json(node, &["status"])["conditions"].to_string();
     assert!(
-        told == "[]" || shown.contains("OwnHistoryRecovered") || shown.contains("SameKeyTwice"),
+        told == "[]"
+            || ["OwnHistoryRecovered", "SameKeyTwice", "EventsMissing"]
+                .iter()
+                .any(|name| shown.contains(name)),
         "{shown}"
     );
     told
