@@ -74,7 +74,7 @@ fn what_a_disk_lost_of_its_log_is_found_and_fetched() {
     // Nobody is there to ask: what is missing is shown, and everything goes on.
     let url = fleet.url("hub-eu");
     let alone = fleet.cli("store-01", &["verify", "--peers", &url, "--read", "-o", "json"]);
-    alone.refused(1, &["nothing was compared"]);
+    alone.refused(2, &["nothing was compared"]);
     assert!(conditions(&fleet, "store-01").contains("EventsMissing"));
     fleet.cli("store-01", &["get", "machine/store-01.day-3"]).ok();
     machine(&fleet, "store-01", "afterwards");
