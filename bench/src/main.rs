@@ -23,11 +23,8 @@ mod relay;
 mod reopen;
 mod report;
 mod samples;
-<<<<<<< HEAD
-mod virtual_fleet;
-=======
 mod swarm;
->>>>>>> b57113a (bench: a swarm of real edges in one process against a hub)
+mod virtual_fleet;
 mod visible;
 mod wire;
 mod workload;

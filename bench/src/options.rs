@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::environment::Environment;
 use crate::report::{Section, print_environment};
+use crate::virtual_fleet::VirtualFleet;
 use crate::{child, commits, compare, document, hello, memory, merge, reopen, swarm, visible, wire};
 
 /// Measures Driftless; docs/BENCHMARKS.md says how to read it.
@@ -122,6 +123,8 @@ enum What {
     Memory,
     /// All of the above.
     All,
+    /// A fleet in virtual time, from a scenario file: thousands of sites in one thread.
+    Fleet(VirtualFleet),
     /// Makes docs/BENCHMARKS.md of what was written with --out.
     Report {
         /// Where the results are.
@@ -152,6 +155,9 @@ impl Command {
         }
         if let What::All = what {
             return all(options);
+        }
+        if let What::Fleet(fleet) = what {
+            return run(&fleet.command(), |options| fleet.measure(options.quick), options);
         }
         let mut measured = MEASUREMENTS.into_iter().filter(|(name, _)| what.includes(name));
         measured.try_for_each(|(name, measure)| run(name, measure, options))
@@ -214,7 +220,7 @@ impl What {
             Self::Swarm => "swarm",
             Self::Reopen => "reopen",
             Self::Memory => "memory",
-            Self::All | Self::Report { .. } | Self::Child { .. } => return false,
+            Self::All | Self::Fleet(_) | Self::Report { .. } | Self::Child { .. } => return false,
         };
         name == only
     }
@@ -238,6 +244,14 @@ mod tests {
             assert_eq!(run, [name]);
             assert!(!parsed("report results").what.includes(name));
         }
+    }
+
+    #[test]
+    fn a_fleet_says_what_differs_from_its_scenario() {
+        let What::Fleet(fleet) = parsed("fleet --scenario outage --history 0,20 --sites 7").what else {
+            panic!()
+        };
+        assert_eq!(fleet.command(), "fleet --scenario outage --sites 7 --history 0,20");
     }
 
     #[test]

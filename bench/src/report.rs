@@ -17,7 +17,7 @@ const CONFIDENCE: f64 = 0.9;
 /// The figures of one measurement.
 #[derive(Debug)]
 pub(crate) struct Section {
-    name: &'static str,
+    name: String,
     about: String,
     figures: Vec<Figure>,
     tables: Vec<Table>,
@@ -79,8 +79,8 @@ pub(crate) fn cell(value: Option<f64>) -> String {
 
 impl Section {
     /// A measurement, and in a sentence what it does.
-    pub(crate) fn new(name: &'static str, about: impl Into<String>) -> Self {
-        Self { name, about: about.into(), figures: vec![], tables: vec![], plots: vec![] }
+    pub(crate) fn new(name: impl Into<String>, about: impl Into<String>) -> Self {
+        Self { name: name.into(), about: about.into(), figures: vec![], tables: vec![], plots: vec![] }
     }
 
     /// Adds a figure.

@@ -65,7 +65,7 @@ impl VirtualFleet {
         }
         let file = self.file(quick)?;
         let about = format!("{}, in virtual time", file.about);
-        let mut section = Section::new("fleet", about);
+        let mut section = Section::new(format!("fleet-{}", file.name), about);
         let histories =
             if self.history.is_empty() { vec![file.history_per_site] } else { self.history.clone() };
         let several = histories.len() > 1;
@@ -76,6 +76,24 @@ impl VirtualFleet {
             run_one(&file, &prefix, &mut section)?;
         }
         Ok(section)
+    }
+
+    /// The command that repeats this.
+    pub(crate) fn command(&self) -> String {
+        let history: Vec<String> = self.history.iter().map(usize::to_string).collect();
+        let number = |value: Option<usize>| value.map(|value| value.to_string());
+        let given = [
+            ("--scenario", self.scenario.clone()),
+            ("--sites", number(self.sites)),
+            ("--regions", number(self.regions)),
+            ("--hubs-per-region", number(self.hubs_per_region)),
+            ("--machines", number(self.machines)),
+            ("--history", (!history.is_empty()).then(|| history.join(","))),
+            ("--busy", self.busy.map(|seconds| seconds.to_string())),
+            ("--seed", self.seed.map(|seed| seed.to_string())),
+        ];
+        let options = given.into_iter().filter_map(|(option, value)| Some(format!(" {option} {}", value?)));
+        "fleet".to_owned() + &options.collect::<String>()
     }
 
     fn file(&self, quick: bool) -> anyhow::Result<File> {
@@ -109,7 +127,7 @@ fn run_one(file: &File, prefix: &str, section: &mut Section) -> anyhow::Result<(
     let scenario = file.scenario()?;
     let started = Instant::now();
     let mut shown = 0.0;
-    let cpu_before = thread_cpu_seconds()?;
+    let cpu_before = thread_cpu_seconds();
     let outcome = run_watched(&scenario, file.seed, &mut |glance| {
         let seconds = started.elapsed().as_secs_f64();
         if seconds - shown >= PROGRESS_SECONDS {
@@ -122,7 +140,7 @@ fn run_one(file: &File, prefix: &str, section: &mut Section) -> anyhow::Result<(
         let (name, seed) = (failure.scenario, failure.seed);
         anyhow!("{name}, seed {seed}, at {} ms: {}: {}", broken.at_ms, broken.property, broken.detail)
     })?;
-    let cpu_seconds = thread_cpu_seconds()? - cpu_before;
+    let cpu_seconds = thread_cpu_seconds() - cpu_before;
     let mut figures = Figures { section, prefix };
     figures.run(&scenario, &report);
     figures.took("wall time", started.elapsed().as_secs_f64(), "s");

@@ -42,8 +42,8 @@ use crate::vector::Vector;
 pub use labels::LabelSelector;
 pub use merge::{MergeError, Merged, ProtocolViolation, Refusal, RefusalReason, Want};
 pub use read::{Change, Expired, HistoryEntry, View};
-pub use scope::{Durable, Labels};
 pub use repair::{Fault, ScrubCounts};
+pub use scope::{Durable, Labels};
 pub use scrub::{SCRUB_STEP_BYTES, Scrub, Scrubbed};
 pub use write::{ChangeRequest, Precondition, Write, WriteError, Written, merge_patch};
 

@@ -25,8 +25,8 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod tokens;
-mod uplink;
 mod upkeep;
+mod uplink;
 
 pub use joining::{JoinFailure, join};
 pub(crate) use links::hubs as known_hubs;

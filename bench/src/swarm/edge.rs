@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use driftless::daemon::join;
 use driftless::daemon::node::Node;
+use driftless::daemon::options::SCRUB_WITHIN;
 use driftless::identity::{
     ALPN_SYNC, JoiningNode, NodeIdentity, PeerIdentity, Principal, QUIC_SERVER_NAME, Role, Token,
     quic_client_config,
@@ -133,7 +134,7 @@ impl Edge {
         let config = Config { fleet: identity.fleet, key, boot };
         let mut replica = Replica::open(Box::new(MemoryStore::new()) as Box<dyn Store>, config)?;
         replica.set_partial(true);
-        let node = Node::new(replica, member.engine()?);
+        let node = Node::new(replica, member.engine()?, SCRUB_WITHIN);
         Ok(Self { member, node, noted: 0 })
     }
 
@@ -171,8 +172,9 @@ impl Edge {
                 going
             }
         };
-        let reason = quic::run(connection, Side::Dialled, outgoing, deliver).await;
-        self.node.closed(session, reason);
+        let ended = quic::run(connection, Side::Dialled, outgoing, deliver).await;
+        let silent_ms = u64::try_from(ended.silent.as_millis())?;
+        self.node.closed(session, ended.reason, silent_ms);
         self.node.commit()?;
         Ok(())
     }

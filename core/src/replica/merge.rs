@@ -436,7 +436,7 @@ impl Known {
             let state = match replica.load(document) {
                 Ok(state) => state.unwrap_or_default(),
                 // Nothing can be checked against it until it is mended.
-                Err(StoreError::Damaged { .. }) => std::sync::Arc::default(),
+                Err(StoreError::Damaged { .. }) => Arc::default(),
                 Err(error) => return Err(error),
             };
             let facts = Facts {

@@ -81,17 +81,14 @@ impl Backend for Runtime {
     fn metrics(&self) -> Pending<'_, Vec<Metric>> {
         Box::pin(async move {
             // A node that stops has nothing to measure.
-            self.owner.read_async(lag::metrics).await.unwrap_or_default()
+            let lags = self.owner.read_async(lag::metrics).await.unwrap_or_default();
+            lags.into_iter().chain(self.upkeep_metrics()).collect()
         })
     }
 
     fn operate(&self, operation: Operation) -> Pending<'_, Result<Value, StatusError>> {
         let runtime = self.clone();
         Box::pin(async move { runtime.perform(operation).await })
-    }
-
-    fn metrics(&self) -> Vec<Metric> {
-        self.upkeep_metrics()
     }
 
     fn active(&self) -> Option<watch::Receiver<Option<Arc<Value>>>> {

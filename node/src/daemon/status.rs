@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use driftless_core::name::Kind;
-use driftless_sync::proto::{Condition, CutTarget, PeerKind, PeerState, PeerStatus};
+use driftless_sync::proto::{Condition, CutTarget, PeerKind, PeerStatus};
 use serde_json::{Value, json};
 
 use super::Runtime;

@@ -1,7 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use std::ops::ControlFlow;
 
-use driftless_core::ids::EventId;
 use driftless_core::name::{Kind, Scope};
 use driftless_core::store::{Batch, Order, Store as _};
 use driftless_core::testing;

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use super::super::*;
 use crate::convergence::{self, Deliveries, HubName, Told};
 use crate::daemon::node::Node;
+use crate::daemon::options::SCRUB_WITHIN;
 use crate::inputs::SiteFacts;
 
 pub(super) const EU: u16 = 1;
@@ -138,7 +139,7 @@ impl Fleet {
             let store: Box<dyn Store> = Box::new(MemoryStore::default());
             let mut config = EngineConfig::new(local, interest);
             adjust(&mut config);
-            Ok::<_, Stopping>(Node::new(testing::open(store, key, u64::from(key)), config))
+            Ok::<_, Stopping>(Node::new(testing::open(store, key, u64::from(key)), config, SCRUB_WITHIN))
         };
         let (owner, _) = Handle::spawn(&kind.to_string(), make).unwrap();
         let (positions, log_tag) =
@@ -199,7 +200,7 @@ impl Fleet {
         for link in self.links.iter().filter(|link| link.ends.iter().all(|(key, ..)| [a, b].contains(key))) {
             for (key, session, _) in &link.ends {
                 let session = *session;
-                self.with(*key, move |node| node.closed(session, reason.to_owned())).await;
+                self.with(*key, move |node| node.closed(session, reason.to_owned(), 0)).await;
             }
         }
     }
@@ -311,7 +312,7 @@ async fn carry_frames(
             Outgoing::Close { reason, .. } => {
                 for (owner, session) in [&other, &own] {
                     let (session, reason) = (*session, reason.clone());
-                    let _ = owner.write_async(move |node| node.closed(session, reason)).await;
+                    let _ = owner.write_async(move |node| node.closed(session, reason, 0)).await;
                 }
                 return;
             }
