@@ -4,8 +4,9 @@
 //! missing: reads and writes go on. [`Replica::asking`] is the vector with which peers are asked, as if
 //! everything from the first missing place of each chain on had never been here. Among what they send,
 //! [`Replica::merge`] keeps the records for the missing places, in chain order and only if they link: what
-//! was there before is known by the ids on both sides. The commit that completes a stretch puts it back
-//! where the log needs it and executes the documents anew.
+//! was there before is known by the ids on both sides. The commit that completes the last stretch of a scope
+//! puts them back where the log needs them and executes the documents anew: what is missing can depend on what
+//! else is missing, so only together can they be put in order.
 //!
 //! What no peer has stays listed. It is never given up, and never silent.
 
@@ -25,9 +26,10 @@ use crate::store::{Store, StoreError};
 use crate::vector::{Head, Vector};
 
 /// Most faults of one scope that are worked on at a time; more are found by the next scrub.
-pub(super) const FAULTS_MAX: usize = 64;
-/// Bytes of records from which a stretch is put back though more of it is missing.
-const MEND_BYTES: usize = 4 << 20;
+pub(super) const FAULTS_MAX: usize = 4_096;
+/// Most bytes of records that are kept of one scope until nothing of it is missing. A store that lost more than that
+/// is better made anew.
+const KEPT_BYTES_MAX: usize = 64 << 20;
 
 /// Consecutive places of a chain that are not in the store and that no checkpoint covers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -243,33 +245,39 @@ impl<S: Store> Replica<S> {
     pub(super) fn keep_missing(&mut self, record: &Record, bytes: &[u8]) {
         let Some(faults) = self.faults.get_mut(record.scope()) else { return };
         let Some(state) = self.scopes.get(record.scope()) else { return };
-        let overlaps = |fault: &&mut Fault| {
+        let overlaps = |fault: &Fault| {
             fault.chain == record.chain()
                 && record.first_seq() <= fault.to_seq
                 && record.last().seq >= fault.from_seq
         };
-        let mut faults = faults.iter_mut().filter(overlaps).peekable();
-        if faults.peek().is_none() || sound(self.fleet, bytes).is_none() {
+        if !faults.iter().any(overlaps) || sound(self.fleet, bytes).is_none() {
+            return;
+        }
+        let kept_bytes: usize = faults.iter().map(|fault| fault.got_bytes).sum();
+        if kept_bytes + bytes.len() > KEPT_BYTES_MAX {
+            tracing::error!(scope = %record.scope(), "more of the scope is lost than is put back; make the store anew");
             return;
         }
         let covered_to = covered_to(&state.covered, &record.chain());
-        for fault in faults {
+        faults.iter_mut().filter(|fault| overlaps(fault)).for_each(|fault| {
             fault.keep(record, bytes.len(), covered_to);
-            if fault.is_complete() || fault.got_bytes > MEND_BYTES {
-                self.mendable.insert(record.scope().clone());
-            }
+        });
+        if faults.iter().all(Fault::is_complete) {
+            self.mendable.insert(record.scope().clone());
         }
     }
 
-    /// Puts back into the log of a scope what was got of it. Nothing may be staged.
+    /// Puts back into the log of a scope what was missing of it, once all of it is there. Nothing may be staged.
     pub(super) fn mend(&mut self, scope: &Scope) -> Result<(), StoreError> {
         self.settle()?;
+        // A scrub may have found more since.
+        if !self.faults.get(scope).is_some_and(|faults| faults.iter().all(Fault::is_complete)) {
+            return Ok(());
+        }
         let Some(faults) = self.faults.remove(scope) else { return Ok(()) };
-        let is_ready = |fault: &Fault| fault.is_complete() || fault.got_bytes > MEND_BYTES;
-        let (ready, mut waiting): (Vec<_>, Vec<_>) = faults.into_iter().partition(is_ready);
-        let Some(after) = ready.iter().map(|fault| fault.after).min() else { return Ok(()) };
-        let mut arrangement = Arrangement::new(self.fleet, &ready);
-        self.outdate(&ready);
+        let Some(after) = faults.iter().map(|fault| fault.after).min() else { return Ok(()) };
+        let mut arrangement = Arrangement::new(self.fleet, &faults);
+        self.outdate(&faults);
         let Some(state) = self.scopes.get(scope) else { return Ok(()) };
         let record = |settled| state.encode(settled, self.dirty.of(scope));
         let key = scope_key(scope);
@@ -279,23 +287,15 @@ impl<S: Store> Replica<S> {
             state.settled = settled;
             state.rewrites += 1;
         }
-        for fault in ready {
-            let got = fault.got_to.map_or(0, |head| head.seq + 1 - fault.from_seq);
-            self.scrub_counts.places_mended += got;
+        for fault in faults {
+            self.scrub_counts.places_mended += fault.places();
             tracing::warn!(
-                %scope, author = %fault.chain.author, boot = %fault.chain.boot, from = fault.from_seq, places = got,
+                %scope, author = %fault.chain.author, boot = %fault.chain.boot, from = fault.from_seq, to = fault.to_seq,
                 "missing events were got back from a peer"
             );
             self.execute_mended(&fault, settled);
-            if !fault.is_complete() {
-                let rest = (fault.next_seq(), fault.got_to.map(|head| head.id));
-                waiting.push(Fault::new(fault.chain, rest, (fault.to_seq, fault.last), fault.after));
-            }
         }
         self.rebuild_documents()?;
-        if !waiting.is_empty() {
-            self.faults.insert(scope.clone(), waiting);
-        }
         self.scrub_first.insert(scope.clone());
         self.staged_scopes.insert(scope.clone());
         Ok(())
