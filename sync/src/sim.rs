@@ -18,6 +18,7 @@
 
 mod capacity;
 mod checkers;
+mod dialling;
 mod faults;
 mod follow;
 mod network;

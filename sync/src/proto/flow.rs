@@ -10,7 +10,7 @@
 //! Times decide when and how much is sent, never how it is compressed.
 
 use super::codec::Prefix;
-use super::engine::Limits;
+use super::limits::Limits;
 
 /// Longest time that the last byte of a full window should need above the link's own latency.
 const FLIGHT_MS_MAX: u64 = 1_000;

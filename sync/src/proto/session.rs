@@ -10,12 +10,12 @@ use driftless_core::ids::{Boot, EventId};
 use driftless_core::name::Scope;
 use driftless_core::vector::{Head, Vector};
 
-use super::engine::Limits;
 use super::find::Finding;
 use super::flow::Flow;
 use super::frame::ScopeTag;
 use super::inquiry::Inquiries;
 use super::interest::{Interest, PeerInfo};
+use super::limits::Limits;
 use super::presence::Telling;
 use super::reason::Violation;
 use super::summary::tag;
