@@ -194,8 +194,8 @@ fn hubs_that_go_on_working_meanwhile_agree() {
     let disk = disk(60);
     for seed in 0..60u64 {
         let mut world = twins(&disk);
-        change(&mut world, EU, (0..60).filter(|n| (n * 7 + seed as usize) % 3 == 0));
-        change(&mut world, US, (0..60).filter(|n| (n * 5 + seed as usize) % 4 == 0));
+        change(&mut world, EU, (0..60).filter(|n| (n * 7 + seed as usize).is_multiple_of(3)));
+        change(&mut world, US, (0..60).filter(|n| (n * 5 + seed as usize).is_multiple_of(4)));
         let (mut step, mut random) = (0, seed);
         world.start(US, EU);
         while world.step() {
