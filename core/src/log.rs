@@ -13,7 +13,7 @@
 //! each `first position, places in the chain, record`; every place has its position.
 //!
 //! A run that cannot be read is passed over as if it were not there, and its scope noted in
-//! [`Log::suspects`]: one damaged record is no reason to stop a node. What it held is then missing from
+//! `Log::suspects`: one damaged record is no reason to stop a node. What it held is then missing from
 //! chains, which [`crate::replica::Replica::scrub`] finds.
 
 mod inspect;

@@ -18,7 +18,7 @@ pub struct Limits {
     pub window_frames: usize,
     /// About as many bytes of log are read for one frame.
     pub chunk_bytes: usize,
-    /// Most bytes of log that one call of [`Engine::handle`] reads for sending.
+    /// Most bytes of log that one call of [`super::Engine::handle`] reads for sending.
     pub work_bytes_max: usize,
     /// How long a peer may take to greet.
     pub greeting_ms: u64,
