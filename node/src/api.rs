@@ -30,6 +30,7 @@ mod resources;
 mod selector;
 pub mod server;
 mod site_status;
+mod sites;
 mod status_error;
 mod table;
 pub mod time;

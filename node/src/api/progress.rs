@@ -23,7 +23,7 @@ use serde_json::{Map, Value, json};
 use super::history::document as document_of;
 use super::metrics::{Metric, MetricKind};
 use super::selector::LabelSelector;
-use super::site_status::resolved;
+use super::sites::every_site;
 use super::status_error::StatusError;
 use super::time::rfc3339;
 use super::trace::{ChangeName, find};
@@ -294,7 +294,7 @@ async fn count(
     let mut counts: Vec<BTreeMap<String, Count>> =
         vec![BTreeMap::from([(String::new(), Count::default())]); places.len()];
     for namespace in namespaces(api, &places).await? {
-        for site in resolved(api, namespace, None).await? {
+        for site in every_site(api, &namespace).await? {
             if !selector.matches(&site.facts.resource) {
                 continue;
             }

@@ -12,10 +12,11 @@ use driftless_core::replica::View;
 use driftless_core::resolve::{resolve, revision, short};
 use serde_json::{Map, Value, json};
 
-use super::resources::{DOCUMENTS_PER_READ, views};
+use super::resources::DOCUMENTS_PER_READ;
+use super::sites::{Sites, every_site};
 use super::status_error::StatusError;
 use super::time::rfc3339;
-use super::{Api, Held, Presence};
+use super::{Api, Presence};
 use crate::inputs::{NamespaceInputs, Pins, SiteFacts};
 
 /// Conditions that only the site itself can tell.
@@ -36,6 +37,7 @@ const REMEMBERED_MAX: usize = 20_000;
 pub(super) struct Cache {
     outcomes: Mutex<BTreeMap<Document, Remembered>>,
     pins: Mutex<Pins>,
+    pub(super) every: Sites,
 }
 
 /// The stamp of what an outcome depends on, and the outcome.
@@ -100,7 +102,7 @@ async fn join_sites(
     }
     let mut statuses = BTreeMap::new();
     for (namespace, sites) in by_namespace {
-        for resolved in resolved(api, namespace, Some(sites)).await? {
+        for resolved in resolved(api, namespace, sites).await? {
             statuses.insert(resolved.facts.document.clone(), status(api, &resolved));
         }
     }
@@ -121,7 +123,7 @@ async fn join_profiles(
     resources: &mut [Value],
 ) -> Result<(), StatusError> {
     let mut reach: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-    for resolved in resolved(api, namespace.to_owned(), None).await? {
+    for resolved in every_site(api, namespace).await? {
         let is_applied = resolved.is_applied() == Some(true);
         for profile in &resolved.outcome.profiles {
             let (matched, applied) = reach.entry(profile.clone()).or_default();
@@ -140,24 +142,17 @@ async fn join_profiles(
     Ok(())
 }
 
-/// Resolves sites of a namespace, or all of them, as far as that was not done before.
+/// Resolves sites of a namespace, as far as that was not done before.
 pub(super) async fn resolved(
     api: &Api,
     namespace: String,
-    sites: Option<Vec<View>>,
-) -> Result<Vec<Resolved>, StatusError> {
-    let only = match sites.as_deref() {
-        Some([site]) => Some(site.document.name().to_owned()),
+    sites: Vec<View>,
+) -> Result<Vec<Arc<Resolved>>, StatusError> {
+    let only = match sites.as_slice() {
+        [site] => Some(site.document.name().to_owned()),
         _ => None,
     };
-    let desired = api.desired(namespace.clone(), only).await?;
-    let sites = match sites {
-        Some(sites) => sites,
-        None => {
-            let names = move |held: &Held| held.names(Kind::Site, Some(&namespace), &BTreeMap::new());
-            views(api, api.read(names).await?).await?
-        }
-    };
+    let desired = api.desired(namespace, only).await?;
     let mut facts = Vec::with_capacity(sites.len());
     for sites in sites.chunks(DOCUMENTS_PER_READ) {
         let sites = sites.to_vec();
@@ -169,7 +164,8 @@ pub(super) async fn resolved(
     let api = api.clone();
     // Ten thousand sites take seconds the first time: not on the threads that answer others.
     tokio::task::spawn_blocking(move || {
-        let outcome = |facts: SiteFacts| Resolved { outcome: api.0.sites.outcome(&desired, &facts), facts };
+        let outcome =
+            |facts: SiteFacts| Arc::new(Resolved { outcome: api.0.sites.outcome(&desired, &facts), facts });
         facts.into_iter().map(outcome).collect()
     })
     .await
@@ -177,7 +173,8 @@ pub(super) async fn resolved(
 }
 
 impl Cache {
-    fn outcome(&self, desired: &NamespaceInputs, site: &SiteFacts) -> Arc<Outcome> {
+    /// What a site should run, as it was resolved before if nothing that it depends on has changed.
+    pub(super) fn outcome(&self, desired: &NamespaceInputs, site: &SiteFacts) -> Arc<Outcome> {
         let stamp = desired.stamp(site);
         let outcomes = || self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, outcome)) = outcomes().get(&site.document)

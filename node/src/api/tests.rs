@@ -19,6 +19,7 @@ mod watching;
 /// A node and somebody who talks to it.
 pub(super) struct Rig {
     pub(super) bench: Arc<Bench>,
+    pub(super) api: Api,
     pub(super) router: Router,
     pub(super) caller: Option<Caller>,
 }
@@ -49,7 +50,8 @@ impl Rig {
         let bench = Arc::new(bench);
         let backend: Arc<dyn Backend> = Arc::clone(&bench) as Arc<dyn Backend>;
         let caller = Caller { name: "user/mia".into(), roles: vec![], site: None };
-        Self { bench, router: Api::new(backend).router(), caller: Some(caller) }
+        let api = Api::new(backend);
+        Self { bench, router: api.clone().router(), api, caller: Some(caller) }
     }
 
     pub(super) async fn send(&self, mut request: Request<Body>) -> axum::response::Response {

@@ -10,6 +10,7 @@ mod subject;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State as Shared};
@@ -27,6 +28,7 @@ use verdict::{Site, State, Verdict};
 use super::history::document as document_of;
 use super::resolve::blocking;
 use super::site_status::{Resolved, resolved};
+use super::sites::every_site;
 use super::status_error::StatusError;
 use super::time::rfc3339;
 use super::{Api, Held, request};
@@ -186,17 +188,19 @@ impl Api {
                 only.as_deref().is_none_or(|only| only == resolved.facts.document.name())
             };
             let sites = match &only {
-                Some(site) => Some(super::resources::views(self, document_of_site(&namespace, site)).await?),
-                None => None,
+                Some(site) => {
+                    let views = super::resources::views(self, document_of_site(&namespace, site)).await?;
+                    resolved(self, namespace.clone(), views).await?
+                }
+                None => every_site(self, &namespace).await?,
             };
-            let sites = resolved(self, namespace.clone(), sites).await?;
             let desired = self.desired(namespace, only.clone()).await?;
             let (subject, now_ms) = (subject.clone(), self.now_ms());
             let is_small = judged.len() <= SITES_SHOWN_MAX;
-            let sites: Vec<Resolved> = sites.into_iter().filter(of_one).collect();
+            let sites: Vec<Arc<Resolved>> = sites.into_iter().filter(|site| of_one(site)).collect();
             found.extend(
                 blocking(move || {
-                    let outcome = |site: Resolved| {
+                    let outcome = |site: Arc<Resolved>| {
                         let runs = site.is_applied() == Some(true);
                         let verdict = match is_small || !runs {
                             true => outcome::outcome(&subject, &desired, &site, now_ms),

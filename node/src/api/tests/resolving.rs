@@ -1,5 +1,7 @@
 //! Resolution as clients ask for it, and what follows from it in resources.
 
+use super::super::site_status::Resolved;
+use super::super::sites::every_site;
 use super::*;
 
 /// Store 17 with a profile, and an override of the site.
@@ -153,4 +155,35 @@ async fn a_site_says_itself_why_it_does_not_run_what_it_should() {
     // What it says of another configuration is no news of this one.
     report(&rig, "store-17", says(&json!("ab"))).await;
     assert_eq!(shown("Applied").await["reason"], "NotReported");
+}
+
+#[tokio::test]
+async fn counting_sites_costs_what_changed() {
+    let rig = Rig::hub();
+    rig.create("profiles", &store_base()).await;
+    for name in ["store-16", "store-17", "store-18"] {
+        rig.create("sites", &site(name, "nl")).await;
+    }
+    let first = every_site(&rig.api, "acme").await.unwrap();
+    let same = |a: &[Arc<Resolved>], b: &[Arc<Resolved>]| -> Vec<bool> {
+        a.iter().zip(b).map(|(a, b)| Arc::ptr_eq(a, b)).collect()
+    };
+    assert_eq!(same(&first, &every_site(&rig.api, "acme").await.unwrap()), [true; 3]);
+    report(&rig, "store-17", json!({"active": {"configHash": "77"}})).await;
+    let second = every_site(&rig.api, "acme").await.unwrap();
+    assert_eq!(same(&first, &second), [true, false, true], "one site reported");
+    // An exception of one site is resolved for that one.
+    let exception = json!({
+        "metadata": {"name": "store-18.tills"},
+        "spec": {"values": {"pos": {"replicas": 4}}, "reason": "INC-42", "owner": "retail", "permanent": true},
+    });
+    rig.create("overrides", &exception).await;
+    let third = every_site(&rig.api, "acme").await.unwrap();
+    assert_eq!(same(&second, &third), [true, true, false]);
+    let gone = Request::delete("/apis/driftless.dev/v1/namespaces/acme/sites/store-16");
+    assert_eq!(rig.ask(gone.body(Body::empty()).unwrap()).await.status, StatusCode::OK);
+    let rest = every_site(&rig.api, "acme").await.unwrap();
+    assert_eq!(same(&third[1..], &rest), [true; 2]);
+    let profile = rig.get(&format!("{PROFILES}/store-base")).await.json();
+    assert_eq!((&profile["status"]["matched"], &profile["status"]["applied"]), (&json!(2), &json!(0)));
 }
