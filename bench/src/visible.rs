@@ -14,8 +14,8 @@ use crate::report::Section;
 use crate::samples::Samples;
 use crate::workload;
 
-/// Between two changes, so that each travels alone.
-const PAUSE: Duration = Duration::from_millis(50);
+/// Between two changes, so that each travels alone: edges apply a change and report it for a while.
+const PAUSE: Duration = Duration::from_millis(300);
 /// Whatever takes longer is an error.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Profiles that the edges hold.

@@ -17,7 +17,7 @@ use driftless_core::name::{Kind, Scope};
 use driftless_core::replica::{Change, WriteError};
 use serde_json::Value;
 use tokio::sync::watch;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use super::active::{self, Config};
 use super::checkpoints::Checkpoints;
@@ -34,6 +34,11 @@ const RETRY_FIRST: Duration = Duration::from_secs(5);
 const RETRY_MAX: Duration = Duration::from_secs(300);
 /// How long changes are gathered before they are looked at, so that a burst is applied once.
 const SETTLE: Duration = Duration::from_millis(20);
+/// The pause after a look, in the times that it took: while an edge is being filled, commit after commit, looking
+/// leaves most of the processor to that.
+const REST: u32 = 4;
+/// The longest such pause.
+const REST_MAX: Duration = Duration::from_secs(2);
 /// How many changes are read at a time.
 const CHANGES_MAX: usize = 4_096;
 
@@ -89,6 +94,7 @@ impl Applier {
             active,
             wanted: Wanted::default(),
             pins: Pins::default(),
+            looked_for: Duration::ZERO,
             failure: None,
             hook: None,
             reported: None,
@@ -117,6 +123,8 @@ struct Run {
     active: Option<Config>,
     wanted: Wanted,
     pins: Pins,
+    /// How long the last look took.
+    looked_for: Duration,
     /// The rendered files are those of the active configuration.
     files_agree: bool,
     failure: Option<Failure>,
@@ -188,8 +196,10 @@ impl Run {
     async fn look(&mut self) -> Result<(), Stopping> {
         let (place, now_ms) = (self.applier.place.clone(), self.backend.now_ms());
         let mut pins = std::mem::take(&mut self.pins);
+        let begun = Instant::now();
         let looked = read(&*self.backend, move |held| (look(held, &place, now_ms, &mut pins), pins));
         let ((wanted, interest), pins) = looked.await?;
+        self.looked_for = begun.elapsed();
         self.pins = pins;
         if let Some(interest) = interest {
             self.interest
@@ -352,6 +362,7 @@ impl Run {
     /// Waits until there is something to look at.
     async fn wait(&mut self) -> Result<(), Stopping> {
         let again = self.wanted.look_again(self.backend.now_ms());
+        let rest = (self.looked_for * REST).clamp(SETTLE, REST_MAX);
         let Self { positions, applier, failure, .. } = self;
         let again = async {
             match again {
@@ -373,7 +384,7 @@ impl Run {
         tokio::select! {
             grown = positions.changed() => {
                 grown.map_err(|_| Stopping)?;
-                tokio::time::sleep(SETTLE).await;
+                tokio::time::sleep(rest).await;
             }
             () = inventory => {}
             () = retry => {}
