@@ -35,6 +35,9 @@ use crate::identity::{
     hub_status_resource, quic_server_config, write_admin_kubeconfig,
 };
 
+/// How long a node that stops waits for its peers to hear of it.
+const FAREWELL: std::time::Duration = std::time::Duration::from_millis(500);
+
 /// Why a node did not start. What is on disk is as it was, but for what a first start had made by then;
 /// starting again goes on from there.
 #[derive(Debug, thiserror::Error)]
@@ -149,6 +152,8 @@ impl Daemon {
         let _ = self.api.await;
         // A node whose owner has ended has no sessions.
         let _ = self.runtime.owner.write_async(Node::stop).await;
+        // Peers learn why before their connection ends; whoever does not answer only loses it.
+        let _ = tokio::time::timeout(FAREWELL, self.runtime.endpoint().wait_idle()).await;
         self.runtime.endpoint().close(0u32.into(), b"the node stops");
         let idle = self.runtime.endpoint().wait_idle();
         let _ = tokio::time::timeout(std::time::Duration::from_secs(1), idle).await;
