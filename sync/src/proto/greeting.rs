@@ -235,6 +235,8 @@ impl Engine {
         let told = session.told.remove(scope).is_some();
         let mistaken = session.mistaken(scope);
         session.differing.extend(mistaken);
+        // The peer was promised a vector whose turn has not come: what follows settles the scope here.
+        let is_promised = session.differing.contains(scope);
         // A vector costs a search of the log. The first of each scope, and what was asked for, is free.
         if ask == Ask::Restart || (session.known.contains_key(scope) && !session.is_comparing(scope)) {
             session.spend_restart(self.config.limits.restarts_per_minute)?;
@@ -249,7 +251,12 @@ impl Engine {
             .all(|(chain, head)| own.head(&chain).is_some_and(|own| own == head || own.seq > head.seq));
         self.catch_up(id, scope, vector, replica)?;
         match ask {
-            Ask::Restart => self.send(id, &Frame::Restarted { scope: scope.clone() }, Class::Control, out),
+            Ask::Restart => {
+                self.send(id, &Frame::Restarted { scope: scope.clone() }, Class::Control, out);
+                if is_promised {
+                    self.tell(id, scope, Ask::Nothing, replica, out);
+                }
+            }
             Ask::Reply if !told && covered => self.say_covered(id, scope, out),
             Ask::Reply if !told => self.tell(id, scope, Ask::Nothing, replica, out),
             Ask::Reply | Ask::Nothing => {}
