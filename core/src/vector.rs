@@ -24,38 +24,65 @@ pub struct Head {
 }
 
 /// The head of every chain of a scope.
+///
+/// Most have a handful of chains, and a hub keeps some of each of its edges: so this is a sorted list, which
+/// takes no more room than its heads. A chain is found in logarithmic time and added in linear.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Vector(BTreeMap<ChainId, Head>);
+pub struct Vector(Vec<(ChainId, Head)>);
 
 impl Vector {
+    /// Where a chain stands, or where it would.
+    fn find(&self, chain: &ChainId) -> Result<usize, usize> {
+        self.0.binary_search_by(|(found, _)| found.cmp(chain))
+    }
+
     /// The head of a chain, if anything of it is held.
     pub fn head(&self, chain: &ChainId) -> Option<Head> {
-        self.0.get(chain).copied()
+        self.find(chain).ok().map(|at| self.0[at].1)
     }
 
     /// Whether the event at `seq` of a chain is held.
     pub fn covers(&self, chain: &ChainId, seq: u64) -> bool {
-        self.0.get(chain).is_some_and(|head| head.seq >= seq)
+        self.head(chain).is_some_and(|head| head.seq >= seq)
     }
 
     /// Moves a chain's head forward; a head that is not ahead changes nothing.
     pub fn advance(&mut self, chain: ChainId, head: Head) {
-        let held = self.0.entry(chain).or_insert(head);
-        if head.seq > held.seq {
-            *held = head;
+        match self.find(&chain) {
+            Ok(at) => {
+                let held = &mut self.0[at].1;
+                if head.seq > held.seq {
+                    *held = head;
+                }
+            }
+            Err(at) => {
+                if self.0.len() == self.0.capacity() {
+                    self.0.reserve_exact(1 + self.0.len() / 2);
+                }
+                self.0.insert(at, (chain, head));
+            }
         }
     }
 
-    /// Takes every head of `other` that is ahead.
+    /// Takes every head of `other` that is ahead. Costs both lengths.
     pub fn join(&mut self, other: &Self) {
+        let mut added = vec![];
         for (chain, head) in other.iter() {
-            self.advance(chain, head);
+            match self.find(&chain) {
+                Ok(_) => self.advance(chain, head),
+                Err(_) => added.push((chain, head)),
+            }
+        }
+        if !added.is_empty() {
+            self.0.reserve_exact(added.len());
+            self.0.append(&mut added);
+            self.0.sort_unstable_by_key(|(chain, _)| *chain);
         }
     }
 
     /// The heads, by chain.
     pub fn iter(&self) -> impl Iterator<Item = (ChainId, Head)> + '_ {
-        self.0.iter().map(|(chain, head)| (*chain, *head))
+        self.0.iter().copied()
     }
 
     /// How many chains are listed.
@@ -70,7 +97,7 @@ impl Vector {
 
     /// How many events of the scope entered, those covered by checkpoints included.
     pub fn events(&self) -> u64 {
-        self.0.values().map(|head| head.seq).sum()
+        self.0.iter().map(|(_, head)| head.seq).sum()
     }
 
     /// How many events `self` covers that `other` does not.
@@ -80,7 +107,7 @@ impl Vector {
 
     /// The last `author_seq` held of a chain; 0 for none.
     pub fn seq(&self, chain: &ChainId) -> u64 {
-        self.0.get(chain).map_or(0, |head| head.seq)
+        self.head(chain).map_or(0, |head| head.seq)
     }
 
     /// A hash of the sorted vector; zero for an empty one.
@@ -119,31 +146,33 @@ impl Vector {
     /// Reads what [`Vector::encode`] wrote; more than [`CHAINS_MAX`] chains, unordered ones and
     /// chains without an event are refused.
     pub fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let mut vector = BTreeMap::new();
+        let mut vector: Vec<(ChainId, Head)> = vec![];
         for _ in 0..reader.count(CHAINS_MAX, "vector authors")? {
             let author = Author(reader.fixed("vector author")?);
             for _ in 0..reader.count(CHAINS_MAX, "vector boots")? {
                 let chain = ChainId { author, boot: Boot(reader.fixed("vector boot")?) };
                 let seq = reader.varint("vector seq")?;
                 let id = EventId(reader.fixed("vector head")?);
-                let ascending = vector.last_key_value().is_none_or(|(last, _)| *last < chain);
+                let ascending = vector.last().is_none_or(|(last, _)| *last < chain);
                 if seq == 0 || !ascending || vector.len() == CHAINS_MAX {
                     return Err(reader.fault("vector chain"));
                 }
-                vector.insert(chain, Head { seq, id });
+                vector.push((chain, Head { seq, id }));
             }
         }
+        vector.shrink_to_fit();
         Ok(Self(vector))
     }
 }
 
 impl FromIterator<(ChainId, Head)> for Vector {
     fn from_iter<I: IntoIterator<Item = (ChainId, Head)>>(heads: I) -> Self {
-        let mut vector = Self::default();
-        for (chain, head) in heads {
-            vector.advance(chain, head);
-        }
-        vector
+        let mut vector: Vec<_> = heads.into_iter().collect();
+        // Of one chain the greatest comes first and stays.
+        vector.sort_unstable_by_key(|(chain, head)| (*chain, std::cmp::Reverse(head.seq)));
+        vector.dedup_by_key(|(chain, _)| *chain);
+        vector.shrink_to_fit();
+        Self(vector)
     }
 }
 

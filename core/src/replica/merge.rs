@@ -283,6 +283,18 @@ impl<S: Store> Replica<S> {
         merged: &mut Merged,
         known: &mut Known,
     ) -> Result<Option<Head>, StoreError> {
+        let last = self.check_each(group, held, merged, known)?;
+        known.conclude(last.is_some());
+        Ok(last)
+    }
+
+    fn check_each(
+        &mut self,
+        group: &Group,
+        held: u64,
+        merged: &mut Merged,
+        known: &mut Known,
+    ) -> Result<Option<Head>, StoreError> {
         let mut last = None;
         for event in group.events() {
             let seq = event.header().author_seq;
@@ -417,8 +429,11 @@ struct Known {
     lamports: BTreeMap<Document, BTreeMap<EventId, u64>>,
     /// Events found good in this call, which may not be in the log yet.
     recent: BTreeMap<Document, Vec<(EventId, u64)>>,
+    /// What was noted of the group that is being checked: its events, and the facts before each.
+    noted: Vec<(Document, EventId, Option<Facts>)>,
 }
 
+#[derive(Clone)]
 struct Facts {
     heads: Vec<EventId>,
     next_lamport: u64,
@@ -428,7 +443,7 @@ struct Facts {
 
 impl Known {
     fn new() -> Self {
-        Self { facts: BTreeMap::new(), lamports: BTreeMap::new(), recent: BTreeMap::new() }
+        Self { facts: BTreeMap::new(), lamports: BTreeMap::new(), recent: BTreeMap::new(), noted: vec![] }
     }
 
     fn facts<S: Store>(&mut self, document: &Document, replica: &Replica<S>) -> Result<&Facts, StoreError> {
@@ -467,6 +482,8 @@ impl Known {
     /// Takes note of an event that was found good.
     fn add<S: Store>(&mut self, event: &Event, replica: &Replica<S>) {
         let header = event.header();
+        let before = self.facts.get(&header.document).cloned();
+        self.noted.push((header.document.clone(), event.id(), before));
         if let Some(facts) = self.facts.get_mut(&header.document) {
             let seen: BTreeSet<&EventId> = header.dependencies.iter().collect();
             facts.heads.retain(|head| !seen.contains(head));
@@ -486,6 +503,22 @@ impl Known {
                 recent.push((event.id(), header.lamport));
             }
         }
+    }
+
+    /// The group that is being checked was taken as a whole, or nothing of it was: then it is as if none of its
+    /// events had been met, and what builds on them has to wait for them too.
+    fn conclude(&mut self, taken: bool) {
+        while let Some((document, id, before)) = self.noted.pop()
+            && !taken
+        {
+            self.lamports.get_mut(&document).map(|lamports| lamports.remove(&id));
+            self.recent.get_mut(&document).map(|recent| recent.retain(|(event, _)| *event != id));
+            match before {
+                Some(facts) => self.facts.insert(document, facts),
+                None => self.facts.remove(&document),
+            };
+        }
+        self.noted.clear();
     }
 }
 

@@ -39,6 +39,11 @@
 /// What sets consist of: 16 bytes that look random.
 pub type Item = [u8; 16];
 
+/// Most cells that are searched for pairs, and most times that they are: each costs a look at the whole set,
+/// and more cells need no such help.
+const PAIRED_CELLS_MAX: usize = 32;
+const PAIR_ROUNDS_MAX: usize = 8;
+
 /// The sum of the items that fall into one place. 32 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cell {
@@ -54,6 +59,24 @@ pub struct Cell {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sketch {
     cells: Vec<Cell>,
+}
+
+/// What a cell has left if that is one item of ours and one of theirs: their sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pair {
+    items: u128,
+    checks: u32,
+}
+
+impl Pair {
+    /// Whether an item is one of the two, as far as their checks tell.
+    pub fn has(&self, item: &Item) -> bool {
+        self.is_with(&Hashed::of(u128::from_be_bytes(*item)))
+    }
+
+    fn is_with(&self, one: &Hashed) -> bool {
+        Hashed::of(one.item ^ self.items).check ^ one.check == self.checks
+    }
 }
 
 /// What only one of two sets has. The order has no meaning.
@@ -104,24 +127,65 @@ impl Sketch {
 ///
 /// Whatever the cells are, this ends after at most as many items as there are cells.
 pub fn difference(ours: &[Cell], theirs: &[Cell]) -> Option<Difference> {
+    difference_knowing(ours, theirs, &mut |_| vec![])
+}
+
+/// The same with the help of whoever knows our items, who can tell few differences from fewer cells.
+///
+/// Two items may share all of the few first cells; then none gives them away. But of all our items only one
+/// leaves, taken out of their sum, an item with the check that remains. `ours_of` says which belong to
+/// which pairs, and is asked when nothing else helps any more. One pair may so come out of each cell, beside
+/// the items that a cell gives away.
+pub fn difference_knowing(
+    ours: &[Cell],
+    theirs: &[Cell],
+    ours_of: &mut dyn FnMut(&[Pair]) -> Vec<Item>,
+) -> Option<Difference> {
     let mut cells = subtract(ours, theirs)?;
-    let mut pure: Vec<usize> = (0..cells.len()).filter(|at| cells[*at].single().is_some()).collect();
     let mut found = Difference::default();
-    let (length, mut left) = (cells.len(), cells.len());
-    while let Some(at) = pure.pop() {
-        // Another item that was taken out may have emptied it since.
-        let Some((hashed, sign)) = cells[at].single() else { continue };
-        left = left.checked_sub(1)?;
-        let side = if sign > 0 { &mut found.ours } else { &mut found.theirs };
-        side.push(hashed.item.to_be_bytes());
-        for place in Places::of(&hashed).take_while(|place| *place < length) {
-            cells[place].add(&hashed, -sign);
-            if cells[place].single().is_some() {
-                pure.push(place);
+    let mut left = cells.len();
+    let mut pure: Vec<usize> = (0..cells.len()).collect();
+    for round in 0.. {
+        while let Some(at) = pure.pop() {
+            // Another item that was taken out may have emptied it since.
+            let Some((hashed, sign)) = cells[at].single() else { continue };
+            left = left.checked_sub(1)?;
+            let side = if sign > 0 { &mut found.ours } else { &mut found.theirs };
+            side.push(hashed.item.to_be_bytes());
+            take_out(&mut cells, &hashed, sign, &mut pure);
+        }
+        if cells.len() > PAIRED_CELLS_MAX || round == PAIR_ROUNDS_MAX {
+            break;
+        }
+        let pairs: Vec<Pair> = cells.iter().filter_map(Cell::pair).collect();
+        if pairs.is_empty() {
+            break;
+        }
+        for item in ours_of(&pairs) {
+            let our = Hashed::of(u128::from_be_bytes(item));
+            // Taking out one of a pair leaves the other alone in its cell.
+            let Some(pair) = pairs.iter().find(|pair| pair.is_with(&our)) else { continue };
+            if cells.iter().any(|cell| cell.pair().as_ref() == Some(pair)) {
+                found.ours.push(item);
+                take_out(&mut cells, &our, 1, &mut pure);
             }
+        }
+        if pure.is_empty() {
+            break;
         }
     }
     cells.iter().all(|cell| *cell == Cell::default()).then_some(found)
+}
+
+/// Takes an item out of its cells and notes which of them have one left.
+fn take_out(cells: &mut [Cell], hashed: &Hashed, sign: i64, pure: &mut Vec<usize>) {
+    let length = cells.len();
+    for place in Places::of(hashed).take_while(|place| *place < length) {
+        cells[place].add(hashed, -sign);
+        if cells[place].single().is_some() {
+            pure.push(place);
+        }
+    }
 }
 
 /// How many items two sets do not share, roughly and rather too few than too many, from cells that are
@@ -148,6 +212,12 @@ impl Cell {
         self.items ^= hashed.item;
         self.checks ^= hashed.check;
         self.count = self.count.wrapping_add(sign);
+    }
+
+    /// What is left in a cell that may have one item of each side left, and no more.
+    fn pair(&self) -> Option<Pair> {
+        let is_pair = self.count == 0 && self.items != 0;
+        is_pair.then_some(Pair { items: self.items, checks: self.checks })
     }
 
     /// The only item in a cell and whose it is, if there is exactly one.

@@ -327,6 +327,13 @@ impl Session {
             let Some(frame) = self.in_flight.pop_front() else { break };
             self.in_flight_bytes -= frame.bytes;
             if incomplete.contains(&frame.number) {
+                // The peer notes nothing of such a frame, not even that what it carried is held here.
+                for (scope, _) in frame.heads {
+                    if self.shown.remove(&scope).is_some() {
+                        self.announce.insert(scope);
+                        self.announce_at_ms.get_or_insert(now_ms + limits.announce_ms);
+                    }
+                }
                 continue;
             }
             for (scope, heads) in frame.heads {

@@ -22,19 +22,23 @@ fn a_calm_fleet_converges() {
     assert_eq!(report.totals.closes.len(), 0, "nobody ends a session without a reason: {report:?}");
 }
 
-/// In a storm as well: what comes twice there is what was fetched because a link had lost it.
+/// In a storm, which breaks a link every second and kills a node every three, it is more: what is on its way
+/// when a link breaks is fetched another way, and comes twice if it arrived after all.
 #[test]
 fn hubs_receive_each_event_close_to_once() {
+    const SEEDS: u64 = 4;
     for hubs in [4, 10] {
         let mut scenario = Scenario::calm(hubs, 2 * hubs);
         scenario.busy_ms = 60_000;
         let calm = passes(&scenario, 1).totals;
-        assert!(calm.hub_events > 1_000 && calm.received_per_event() <= 1.2, "{hubs} hubs: {calm:?}");
+        assert!(calm.hub_events > 1_000 && calm.received_per_event() <= 1.02, "{hubs} hubs: {calm:?}");
         let storm = Scenario::storm();
         scenario.faults = Faults { copies: 0, ..storm.faults };
         (scenario.busy_ms, scenario.settle_ms) = (storm.busy_ms, storm.settle_ms);
-        let faulty = passes(&scenario, 1).totals;
-        assert!(faulty.received_per_event() <= 1.2, "{hubs} hubs: {faulty:?}");
+        let each: Vec<f64> =
+            (1..=SEEDS).map(|seed| passes(&scenario, seed).totals.received_per_event()).collect();
+        let mean = each.iter().sum::<f64>() / each.len() as f64;
+        assert!(mean <= 1.3, "{hubs} hubs: {each:?}");
     }
 }
 
@@ -158,9 +162,11 @@ fn disks_that_lose_old_parts_of_their_logs_are_repaired_while_work_goes_on() {
             keep_up(&mut world);
             world.run_until(world.now + 2_000).unwrap();
         }
+        for (id, _, running) in world.running() {
+            assert_eq!(running.replica.faults().collect::<Vec<_>>(), [], "seed {seed}, node {id}");
+        }
         check_everything(&world).unwrap();
         checkers::convergence(&world).unwrap();
-        assert!(world.running().all(|(_, _, running)| running.replica.faults().count() == 0));
         let mended: u64 =
             world.running().map(|(_, _, running)| running.replica.scrub_counts().places_mended).sum();
         assert!(mended >= lost, "{mended} of {lost}");

@@ -145,3 +145,25 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn one_item_that_was_replaced_is_told_by_any_cells() {
+    for seed in 0..400 {
+        let (before, mut now) = (item(seed, 3), item(seed, 1_000));
+        now[..4].copy_from_slice(&before[..4]);
+        let theirs = sketch(8, (0..500).map(|n| item(seed, n)));
+        let held: Vec<Item> = (0..500).filter(|n| *n != 3).map(|n| item(seed, n)).chain([now]).collect();
+        let ours = sketch(8, held.iter().copied());
+        let mut asked = 0;
+        let mut know = |pairs: &[Pair]| {
+            asked += 1;
+            held.iter().filter(|item| pairs.iter().any(|pair| pair.has(item))).copied().collect()
+        };
+        let found = difference_knowing(ours.cells(), &theirs.cells()[..1], &mut know);
+        assert_eq!(found, Some(Difference { ours: vec![now], theirs: vec![before] }), "seed {seed}");
+        assert_eq!(asked, 1, "one cell gives no item away");
+        let mut misled = |_: &[Pair]| vec![now, before, item(seed, 4), now];
+        let found = difference_knowing(ours.cells(), &theirs.cells()[..1], &mut misled);
+        assert_eq!(found, Some(Difference { ours: vec![now], theirs: vec![before] }), "others are not taken");
+    }
+}
