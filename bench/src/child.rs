@@ -12,9 +12,11 @@ use clap::Subcommand;
 use driftless::api::{Backend as _, Operation};
 use driftless::daemon::{Daemon, EdgeOptions, HubOptions, start_hub};
 use driftless_core::name::Scope;
+use driftless_core::store::StoreError;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
+use crate::join::corpus;
 use crate::swarm::parts;
 use crate::{reopen, workload};
 
@@ -113,6 +115,7 @@ async fn obey(hub: &Arc<Daemon>, order: &Value) -> anyhow::Result<Value> {
             }
             events(hub).await
         }
+        Some("fill") => fill(hub, usize::try_from(number("documents")?)?).await,
         Some("change") => {
             let (profile, value) = (usize::try_from(number("profile")?)?, number("value")?);
             write(hub, workload::change(profile, value)).await?;
@@ -128,6 +131,40 @@ async fn obey(hub: &Arc<Daemon>, order: &Value) -> anyhow::Result<Value> {
 async fn write(hub: &Daemon, write: driftless_core::replica::Write) -> anyhow::Result<()> {
     let written = hub.runtime().owner.write_async(move |node| node.replica.write(write).map(|_| ())).await?;
     Ok(written?)
+}
+
+/// Makes documents that every site wants, from several writers, and says what there is then to send.
+async fn fill(hub: &Arc<Daemon>, documents: usize) -> anyhow::Result<Value> {
+    const WRITERS: usize = 16;
+    let (mut json, mut tasks) = (vec![], tokio::task::JoinSet::new());
+    for (kind, name, spec) in corpus::documents(documents) {
+        let resource = corpus::resource(kind, &name, &spec);
+        serde_json::to_writer(&mut json, &resource)?;
+        json.push(b'\n');
+        if tasks.len() == WRITERS {
+            tasks.join_next().await.context("a writer")???;
+        }
+        let (hub, made) = (Arc::clone(hub), corpus::write(kind, &name, resource)?);
+        tasks.spawn(async move { write(&hub, made).await });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done??;
+    }
+    let counted = hub.runtime().owner.read_async(|node| {
+        let (mut events, mut groups) = (0, 0);
+        let wanted = |scope: &&Scope| matches!(scope, Scope::Catalog { .. } | Scope::Profiles { .. });
+        for scope in node.replica.scopes().filter(wanted).cloned().collect::<Vec<_>>() {
+            events += node.replica.vector(&scope).events();
+            groups += node.replica.log(&scope, 0, usize::MAX)?.entries.len();
+        }
+        let configuration = node.replica.vector(&corpus::configuration()).events();
+        Ok::<_, StoreError>((events, groups, configuration))
+    });
+    let (events, groups, configuration) = counted.await??;
+    let compressed = zstd::bulk::compress(&json, 3)?.len();
+    Ok(
+        json!({"events": events, "groups": groups, "configuration": configuration, "jsonCompressed": compressed}),
+    )
 }
 
 /// Changes profiles in turn, from several writers that each wait for their own change to be durable.

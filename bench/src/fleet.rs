@@ -188,6 +188,11 @@ impl Hub {
         made["events"].as_u64().context("a number of events")
     }
 
+    /// Makes documents of several kinds, of which every site wants all; says what they are.
+    pub(crate) async fn fill(&mut self, documents: usize) -> anyhow::Result<Value> {
+        self.order(json!({"do": "fill", "documents": documents})).await
+    }
+
     /// Changes a field of a profile; returns when that is durable.
     pub(crate) async fn change(&mut self, profile: usize, value: u64) -> anyhow::Result<()> {
         self.order(json!({"do": "change", "profile": profile, "value": value})).await.map(drop)

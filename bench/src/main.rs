@@ -12,6 +12,7 @@ mod document;
 mod environment;
 mod fleet;
 mod hello;
+mod join;
 mod memory;
 mod merge;
 mod options;

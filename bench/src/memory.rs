@@ -12,7 +12,7 @@ use crate::report::Section;
 use crate::samples::Samples;
 
 /// Profiles of 1 KB that every node holds.
-const PROFILES: usize = 300;
+const PROFILES: usize = 1_000;
 const MIB: f64 = (1 << 20) as f64;
 const KIB: f64 = 1024.0;
 

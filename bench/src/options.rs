@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::environment::Environment;
 use crate::report::{Section, print_environment};
 use crate::virtual_fleet::VirtualFleet;
-use crate::{child, commits, compare, document, hello, memory, merge, reopen, swarm, visible, wire};
+use crate::{child, commits, compare, document, hello, join, memory, merge, reopen, swarm, visible, wire};
 
 /// Measures Driftless; docs/BENCHMARKS.md says how to read it.
 #[derive(Debug, Parser)]
@@ -113,6 +113,8 @@ enum What {
     Visible,
     /// Bytes on the wire per update, alone and in a burst, and of a reconnect with nothing new.
     Wire,
+    /// An empty edge that joins over a link of 50 kbit/s: what comes first, how long, how many bytes.
+    Join,
     /// The greeting of an edge that is in sync, frame by frame.
     Hello,
     /// Many edges on real QUIC in one process against a hub: storms, latencies, memory, bad peers.
@@ -196,12 +198,13 @@ fn run(
 type Measure = fn(&Options) -> anyhow::Result<Section>;
 
 /// Every measurement, by the name of its command.
-const MEASUREMENTS: [(&str, Measure); 9] = [
+const MEASUREMENTS: [(&str, Measure); 10] = [
     ("commits", commits::measure),
     ("merge", merge::measure),
     ("compare", compare::measure),
     ("visible", visible::measure),
     ("wire", wire::measure),
+    ("join", join::measure),
     ("hello", hello::measure),
     ("swarm", swarm::measure),
     ("reopen", reopen::measure),
@@ -216,6 +219,7 @@ impl What {
             Self::Compare => "compare",
             Self::Visible => "visible",
             Self::Wire => "wire",
+            Self::Join => "join",
             Self::Hello => "hello",
             Self::Swarm => "swarm",
             Self::Reopen => "reopen",

@@ -511,8 +511,12 @@ impl Known {
         while let Some((document, id, before)) = self.noted.pop()
             && !taken
         {
-            self.lamports.get_mut(&document).map(|lamports| lamports.remove(&id));
-            self.recent.get_mut(&document).map(|recent| recent.retain(|(event, _)| *event != id));
+            if let Some(lamports) = self.lamports.get_mut(&document) {
+                lamports.remove(&id);
+            }
+            if let Some(recent) = self.recent.get_mut(&document) {
+                recent.retain(|(event, _)| *event != id);
+            }
             match before {
                 Some(facts) => self.facts.insert(document, facts),
                 None => self.facts.remove(&document),
