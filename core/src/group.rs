@@ -63,6 +63,9 @@ impl Item {
     }
 }
 
+/// Most places of one gap. Each takes a position of the log, of which there must always be more.
+pub const GAP_PLACES_MAX: u64 = 1 << 32;
+
 /// Consecutive events of a chain that are covered by checkpoints and gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gap {
@@ -79,12 +82,13 @@ pub struct Gap {
 }
 
 impl Gap {
-    /// One gap for this and the one that follows it directly in the chain.
+    /// One gap for this and the one that follows it directly in the chain, unless that is too long for one.
     pub fn join(&self, later: &Self) -> Option<Self> {
         let follows = self.chain == later.chain
             && self.scope == later.scope
             && self.last.seq + 1 == later.first_seq
-            && later.previous == Some(self.last.id);
+            && later.previous == Some(self.last.id)
+            && later.last.seq - self.first_seq < GAP_PLACES_MAX;
         follows.then(|| Self { last: later.last, ..self.clone() })
     }
 }
@@ -328,7 +332,8 @@ fn decode_gap(reader: &mut Reader<'_>) -> Result<Gap, DecodeError> {
     let (chain, first_seq, previous) = decode_link(reader)?;
     let scope = reader.text(NAME_BYTES_MAX, "gap scope")?.parse().map_err(|_| reader.fault("gap scope"))?;
     let length = reader.varint("gap length")?;
-    let seq = first_seq.checked_add(length).ok_or_else(|| reader.fault("gap length"))?;
+    let seq = first_seq.checked_add(length).filter(|_| length < GAP_PLACES_MAX);
+    let seq = seq.ok_or_else(|| reader.fault("gap length"))?;
     let id = EventId(reader.fixed("gap last")?);
     Ok(Gap { chain, scope, first_seq, previous, last: Head { seq, id } })
 }

@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used)]
 use serde_json::{Value, json};
 
+mod odd_events;
+
 use super::*;
 use crate::name::Kind;
 use crate::store::{Faults, MemoryStore, Operation, OperationLog, RecordingStore};
@@ -278,42 +280,6 @@ fn what_cannot_be_taken_yet_is_wanted_and_what_is_wrong_ends_the_session() {
     b.commit().unwrap();
     drop(edge);
     same(&a, &b);
-}
-
-#[test]
-fn what_builds_on_a_group_that_cannot_be_taken_is_not_taken_either() {
-    let authority = enrolled(&[("hub-a", 1), ("hub-b", 2), ("hub-c", 4), ("hub-d", 5)], &[]);
-    let mut hubs = [1, 2, 4, 5].map(|number| open(MemoryStore::new(), number, u64::from(number)));
-    for hub in &mut hubs {
-        carry(&authority, hub);
-    }
-    let [mut a, mut b, mut c, mut d] = hubs;
-    for name in ["p", "x"] {
-        put(&mut a, Kind::Profile, "acme", name, profile());
-    }
-    a.commit().unwrap();
-    for hub in [&mut b, &mut c, &mut d] {
-        carry(&a, hub);
-    }
-    patch(&mut b, "x", json!({"spec": {"priority": 7}}));
-    carry(&b, &mut a);
-    // One group: its first event could be taken, its second builds on what B wrote.
-    for name in ["p", "x"] {
-        let change = ChangeRequest::MergePatch(json!({"spec": {"priority": 5}}));
-        a.write(Write::new(document(Kind::Profile, name), change, "ann", 1)).unwrap();
-    }
-    a.commit().unwrap();
-    carry(&a, &mut c);
-    patch(&mut c, "p", json!({"spec": {"priority": 6}}));
-    let scope = document(Kind::Profile, "p").scope();
-    let entries = c.log(&scope, 0, usize::MAX).unwrap().entries;
-    let of = |author_of: u16| entries.iter().rfind(|entry| entry.chain.author == author(author_of)).unwrap();
-    let merged = d.merge(&[&of(1).bytes, &of(4).bytes]).unwrap();
-    assert_eq!(merged.accepted, 0, "neither has all that it builds on: {:?}", merged.wanted);
-    assert_eq!(merged.wanted.len(), 2);
-    assert_eq!(d.merge(&[&of(2).bytes, &of(1).bytes, &of(4).bytes]).unwrap().accepted, 4);
-    d.commit().unwrap();
-    same(&c, &d);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Writing: from a wanted resource to an event of this node.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -8,10 +9,10 @@ use serde_json::Value;
 use super::Replica;
 use super::read::View;
 use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::document::{DELETED_PATH, DocumentState};
+use crate::document::{DELETED_PATH, DocumentState, Effect};
 use crate::event::{
-    ChainId, EVENT_BYTES_MAX, EXTENSION_CHECKPOINT, Event, Header, LAMPORT_MAX, NOTE_BYTES_MAX,
-    OPERATIONS_MAX, Operation, SCHEMA_VERSION,
+    ChainId, DEPENDENCIES_MAX, EVENT_BYTES_MAX, EXTENSION_CHECKPOINT, Event, Header, LAMPORT_MAX,
+    NOTE_BYTES_MAX, OPERATIONS_MAX, Operation, SCHEMA_VERSION,
 };
 use crate::group::{GROUP_EVENTS_MAX, Group, Record};
 use crate::ids::{Author, EventId};
@@ -240,6 +241,7 @@ impl<S: Store> Replica<S> {
         let scope = write.document.scope();
         let chain = self.chain(author);
         let (previous, succeeds) = self.link(&scope, &chain);
+        let (dependencies, lamport) = self.causes(&write.document, &state)?;
         let header = Header {
             schema: SCHEMA_VERSION,
             fleet: self.fleet,
@@ -249,8 +251,8 @@ impl<S: Store> Replica<S> {
             author_seq: self.scopes.get(&scope).map_or(0, |state| state.vector.seq(&chain)) + 1,
             previous,
             succeeds,
-            dependencies: state.heads().to_vec(),
-            lamport: state.next_lamport(),
+            dependencies,
+            lamport,
             time_ms: time_above(write.time_ms, &state),
             by: write.by.clone(),
             reason: write.reason.clone(),
@@ -270,6 +272,25 @@ impl<S: Store> Replica<S> {
         self.execute(&event, position)?;
         self.rebuild_documents()?;
         Ok(event.id())
+    }
+
+    /// What the next event of a document builds on, and its Lamport time: all heads, unless others made more
+    /// than an event can name. Then those count first that have an effect; what is left out stays a head.
+    fn causes(&self, document: &Document, state: &DocumentState) -> Result<(Vec<EventId>, u64), StoreError> {
+        if state.heads().len() <= DEPENDENCIES_MAX {
+            return Ok((state.heads().to_vec(), state.next_lamport()));
+        }
+        let history = self.history(document)?;
+        let heads = history.iter().filter(|row| state.heads().binary_search(&row.event.id()).is_ok());
+        let mut heads: Vec<_> = heads
+            .map(|row| (row.effect != Effect::Effective, Reverse(row.event.header().lamport), row.event.id()))
+            .collect();
+        heads.sort_unstable();
+        heads.truncate(DEPENDENCIES_MAX);
+        let lamport = heads.iter().map(|(_, lamport, _)| lamport.0).max().unwrap_or(0) + 1;
+        let mut causes: Vec<EventId> = heads.into_iter().map(|(_, _, id)| id).collect();
+        causes.sort_unstable();
+        Ok((causes, lamport))
     }
 
     /// The event before the next one of a chain, and for the first of a boot, the boot before.
