@@ -61,6 +61,11 @@ impl Authority {
         self.enrolments.get(author).into_iter().flatten()
     }
 
+    /// Every enrolled key with what it was enrolled as, revoked or not.
+    pub fn enrolled(&self) -> impl Iterator<Item = (&Author, &Enrolment)> {
+        self.enrolments.iter().flat_map(|(author, as_what)| as_what.iter().map(move |what| (author, what)))
+    }
+
     /// Whether a revocation names the key.
     pub fn is_revoked(&self, author: &Author) -> bool {
         self.revocations.contains_key(author)

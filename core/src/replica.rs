@@ -249,6 +249,11 @@ impl<S: Store> Replica<S> {
         self.authors.push((key, boot));
     }
 
+    /// The keys with which the replica can write, the node's own first.
+    pub fn authors(&self) -> impl Iterator<Item = Author> + '_ {
+        self.authors.iter().map(|(key, _)| Author(key.verifying_key().to_bytes()))
+    }
+
     /// Says that this replica holds one site of many, so that the enrolments of other sites' nodes are
     /// outside of its interest. What such a node writes into profiles or the catalog is void whatever
     /// it is enrolled as; it is then taken without its enrolment, for the sake of what depends on it.

@@ -228,6 +228,13 @@ pub enum Operation {
         /// On whose behalf.
         by: String,
     },
+    /// Revoke keys, in the name of the fleet's authority.
+    Revoke {
+        /// The request, as the client sent it.
+        request: Value,
+        /// On whose behalf.
+        by: String,
+    },
     /// Withdraw a join token.
     TokenRevoke {
         /// Its id.
@@ -373,6 +380,7 @@ fn own() -> Router<Api> {
         .route("/v1/progress/{kind}/{namespace}/{name}", get(progress::of_namespaced))
         .route("/v1/tokens", get(operations::tokens).post(operations::token_create))
         .route("/v1/tokens/{id}", axum::routing::delete(operations::token_revoke))
+        .route("/v1/revoke", post(operations::revoke))
         .route("/v1/whoami", get(operations::whoami))
         .route("/metrics", get(metrics::metrics))
 }

@@ -25,6 +25,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod trust;
 mod upkeep;
 mod uplink;
 

@@ -18,6 +18,7 @@ mod netns;
 mod partition;
 mod policy;
 mod presence;
+mod revocation;
 mod rig;
 mod simulation;
 mod tidy;

@@ -110,6 +110,13 @@ impl Fleet {
         self.start_edge(site, "n1", joining(Some(token.to_path_buf())))
     }
 
+    /// Puts a new machine, which joins with this token, in the place of an edge.
+    pub(crate) fn replace(&mut self, site: &str, token: &Path) -> &mut Node {
+        self.nodes.retain(|node| node.name != site);
+        std::fs::remove_dir_all(self.path(site)).unwrap();
+        self.edge_with(site, token)
+    }
+
     /// Adds an edge whose data directory is there already.
     pub(crate) fn edge_again(&mut self, name: &str) -> &mut Node {
         self.start_edge(name, "n1", vec![])

@@ -1,4 +1,4 @@
-//! Endpoints that the node itself answers: status, peers, cutting links, tokens.
+//! Endpoints that the node itself answers: status, peers, cutting links, tokens, revoking keys.
 
 use axum::Json;
 use axum::body::Body;
@@ -110,6 +110,18 @@ pub(super) async fn token_revoke(
 ) -> Answer {
     let by = writer(&api, caller, "tokens")?;
     operate(&api, Operation::TokenRevoke { id, by }).await
+}
+
+/// `POST /v1/revoke`: `{"hub": NAME}`, `{"site": NAME, "namespace": NAMESPACE, "node": NODE}` or `{"key": KEY}`.
+pub(super) async fn revoke(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let by = writer(&api, caller, "revocations")?;
+    let request = request::json(&headers, body).await?;
+    operate(&api, Operation::Revoke { request, by }).await
 }
 
 async fn operate(api: &Api, operation: Operation) -> Answer {

@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand};
 
 use super::commands::{
     apply, auth, authority, completion, config, conflicts, create, delete, describe, diff, edge, edit,
-    explain, get, history, hub, import, label, patch, peers, resolve, status, token, trace, verify, version,
-    wait, why,
+    explain, get, history, hub, import, label, patch, peers, resolve, revoke, site, status, token, trace,
+    verify, version, wait, why,
 };
 use super::demo;
 use super::query::Query;
@@ -122,6 +122,9 @@ pub enum Command {
     Edge(edge::Edge),
     #[command(subcommand)]
     Token(token::Token),
+    Revoke(revoke::Revoke),
+    #[command(subcommand)]
+    Site(site::Site),
     #[command(subcommand)]
     Authority(authority::Authority),
     Kubeconfig(config::Kubeconfig),

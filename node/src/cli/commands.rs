@@ -22,7 +22,9 @@ pub(super) mod manifests;
 pub(super) mod patch;
 pub(super) mod peers;
 pub(super) mod resolve;
+pub(super) mod revoke;
 mod settings;
+pub(super) mod site;
 pub(super) mod status;
 pub(super) mod three_way;
 pub(super) mod token;
@@ -73,6 +75,8 @@ pub(super) async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Hub(command) => done(command.run(&global).await),
         Command::Edge(command) => done(command.run(&global).await),
         Command::Token(command) => done(command.run(&session()?).await),
+        Command::Revoke(command) => done(command.run(&session()?).await),
+        Command::Site(command) => done(command.run(&session()?).await),
         Command::Authority(command) => done(command.run(&global)),
         Command::Kubeconfig(command) => done(command.run(&global)),
         Command::ApiResources(command) => done(command.run(&session()?).await),

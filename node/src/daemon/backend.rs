@@ -130,6 +130,7 @@ impl Runtime {
                 tracing::info!(by, "a join token is created");
                 self.mint(request).await
             }
+            Operation::Revoke { request, by } => self.revoke(request, by).await,
             Operation::TokenRevoke { id, by } => {
                 tracing::info!(by, id, "a join token is revoked");
                 self.revoke_token(&id).await

@@ -271,7 +271,11 @@ fn facts(replica: &Held, join: &VerifiedJoin, hub_addresses: Vec<String>) -> Res
         None => false,
     };
     let name_held_by = match holder {
-        Some(holder) => replica.get(&holder)?.and_then(|view| key_of(&view.resource)),
+        // A name whose key was revoked is free.
+        Some(holder) => replica
+            .get(&holder)?
+            .and_then(|view| key_of(&view.resource))
+            .filter(|key| !replica.authority().is_revoked(key)),
         None => None,
     };
     Ok(JoinFacts { site_exists, name_held_by, key_enrolled_as, hub_addresses })

@@ -292,6 +292,8 @@ impl Engine {
     ) {
         let refusal = if self.sessions.len() >= self.config.limits.sessions_max {
             Some(Reason::Full { max: self.config.limits.sessions_max })
+        } else if replica.authority().is_revoked(&peer.key) {
+            Some(Reason::Revoked)
         } else {
             self.is_cut(&peer.kind).then_some(Reason::Cut)
         };

@@ -64,6 +64,9 @@ pub enum Reason {
     /// The site's uplink is another session now.
     #[error("the uplink has moved")]
     Moved,
+    /// The peer's key was revoked.
+    #[error("the node's key was revoked")]
+    Revoked,
     /// An operator cut this link.
     #[error("cut by operator")]
     Cut,
@@ -94,6 +97,7 @@ impl Reason {
             Self::Peer(_) => 9,
             Self::Stalled { .. } => 10,
             Self::Moved => 11,
+            Self::Revoked => 12,
         }
     }
 }

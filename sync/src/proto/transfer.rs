@@ -19,7 +19,7 @@ use super::codec::{self, Codec, EVENTS_BYTES_MAX, EventsBody, Prefix};
 use super::engine::{Engine, Fault, Output};
 use super::frame::{self, Ask, FRAME_SCOPES_MAX, Frame, INCOMPLETE_MAX};
 use super::interest::Class;
-use super::reason::Violation;
+use super::reason::{Reason, Violation};
 use super::session::{Cursor, InFlight, Places, SessionId};
 use super::status::Counters;
 
@@ -113,6 +113,9 @@ impl Engine {
         if let Some(summary) = &mut self.summary {
             summary.follow(changed, replica);
         }
+        if changed.contains(&Scope::Fleet) {
+            self.end_revoked(replica, out);
+        }
         for scope in changed {
             self.changed(scope, before, replica);
         }
@@ -122,6 +125,14 @@ impl Engine {
             self.conclude(id, handled, out)?;
         }
         Ok(())
+    }
+
+    /// Ends the sessions of keys that were revoked.
+    fn end_revoked<S: Store>(&mut self, replica: &Replica<S>, out: &mut Vec<Output>) {
+        let authority = replica.authority();
+        let keys = self.by_key.iter().filter(|(key, _)| authority.is_revoked(key));
+        let sessions: Vec<SessionId> = keys.flat_map(|(_, sessions)| sessions.iter().copied()).collect();
+        sessions.into_iter().for_each(|id| self.end(id, Reason::Revoked, out));
     }
 
     fn changed<S: Store>(&mut self, scope: &Scope, before: u64, replica: &Replica<S>) {

@@ -104,7 +104,22 @@ impl Token {
 }
 
 impl Create {
-    async fn run(self, session: &Session) -> Result<(), Failure> {
+    /// A token for an existing site.
+    pub(super) fn of_site(site: String, uses: u32, ttl: String) -> Self {
+        Self {
+            role: TokenRole::Edge,
+            site: Some(site),
+            sites: None,
+            directory: None,
+            new_sites: None,
+            uses,
+            ttl,
+            region: None,
+            labels: vec![],
+        }
+    }
+
+    pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
         let request = self.request(&session.namespace)?;
         let Some(sites) = &self.sites else {
             let answer = session.post(&Query::new("/v1/tokens"), &request).await?;
