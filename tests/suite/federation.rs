@@ -2,17 +2,8 @@
 
 use serde_json::Value;
 
-use crate::rig::{Fleet, until, until_timed_out};
+use crate::rig::{Fleet, PROFILE, until, until_timed_out};
 
-const PROFILE: &str = "
-apiVersion: driftless.dev/v1
-kind: Profile
-metadata: {name: store-base}
-spec:
-  priority: 100
-  selector: {matchLabels: {class: store}}
-  values: {pos: {replicas: 2}}
-";
 const REPLICAS: &str = ".spec.values.pos.replicas";
 
 /// The hubs that an edge has a session with.

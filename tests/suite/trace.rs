@@ -2,17 +2,8 @@
 
 use serde_json::Value;
 
-use crate::rig::{Fleet, until};
+use crate::rig::{Fleet, PROFILE, until};
 
-const PROFILE: &str = "
-apiVersion: driftless.dev/v1
-kind: Profile
-metadata: {name: store-base}
-spec:
-  priority: 100
-  selector: {matchLabels: {class: store}}
-  values: {pos: {replicas: 2}}
-";
 const CHANGE: &str = "profile/store-base";
 
 #[test]
