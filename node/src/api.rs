@@ -53,7 +53,7 @@ use driftless_sync::proto::{EventPlace, SiteReach};
 use serde_json::Value;
 use tokio::sync::{Semaphore, watch as signal};
 
-pub use caller::Caller;
+pub use caller::{Caller, Right};
 pub use kinds::{SERVED, Served};
 pub use metrics::{Metric, MetricKind};
 pub use progress::RECENT_MAX;

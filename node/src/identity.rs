@@ -54,8 +54,8 @@ pub use self::join::{
 pub use self::joining::{JoinError, JoiningNode};
 pub use self::key::{BadSignature, ParseKeyError, SIGNATURE_BYTES, SecretKey, is_public_key, verify};
 pub use self::kubeconfig::{
-    ADMIN_KUBECONFIG, ClientConfig, KubeconfigError, admin_context, parse_kubeconfig, read_kubeconfig,
-    write_admin_kubeconfig,
+    ADMIN_KUBECONFIG, ClientConfig, KubeconfigError, admin_context, kubeconfig, parse_kubeconfig,
+    read_kubeconfig, write_admin_kubeconfig,
 };
 pub use self::peer::{PeerIdentity, PeerIdentityError};
 pub use self::pem::{ParsePemError, decode_certificates, encode_certificates};

@@ -20,6 +20,7 @@ mod policy;
 mod presence;
 mod revocation;
 mod rig;
+mod roles;
 mod simulation;
 mod tidy;
 mod trace;

@@ -13,10 +13,11 @@ use driftless_core::name::{Document, Kind};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::caller::Right;
 use super::status_error::StatusError;
 use super::{Api, Caller, GROUP, Local, Served, request};
 
-/// Verbs that change nothing. Whoever has credentials of the fleet may read at any node.
+/// Verbs that change nothing.
 const READS: [&str; 3] = ["get", "list", "watch"];
 /// Verbs that the API has beside those.
 const WRITES: [&str; 4] = ["create", "update", "patch", "delete"];
@@ -61,7 +62,7 @@ pub(super) async fn access_review(
     let answer = match (spec.resource_attributes, spec.non_resource_attributes) {
         (Some(wish), None) => may(&caller, api.local(), &wish),
         (None, Some(wish)) if wish.verb == "get" => Ok(()),
-        (None, Some(_)) => caller.may_write(api.local()),
+        (None, Some(_)) => caller.may_administer(api.local()),
         _ => {
             return Err(StatusError::bad_request(
                 "spec needs one of resourceAttributes and nonResourceAttributes",
@@ -91,13 +92,14 @@ fn may(caller: &Caller, local: &Local, wish: &ResourceAttributes) -> Result<(), 
     let Some(served) = served else {
         let is_namespaces = wish.group.is_empty() && wish.resource == "namespaces";
         return match is_namespaces && READS.contains(&verb) {
-            true => Ok(()),
+            true => caller.may(Right::Read, None),
             false if is_namespaces => Err("namespaces are there as soon as something is in them".to_owned()),
             false => Err(format!("this node has no resource type {:?}", wish.resource)),
         };
     };
     if READS.contains(&verb) {
-        return Ok(());
+        return caller
+            .may(Right::Read, Some(wish.namespace.as_str()).filter(|namespace| !namespace.is_empty()));
     }
     if !WRITES.contains(&verb) {
         return Err(format!(

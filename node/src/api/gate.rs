@@ -7,8 +7,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
+use super::caller::Right;
 use super::request::query;
-use super::status_error::StatusError;
+use super::status_error::{Named, StatusError};
 use super::time::{human_duration, parse_duration, rfc3339};
 use super::{Api, Freshness};
 
@@ -47,11 +48,34 @@ fn admit(
         let caller = bearer(request.headers()).and_then(|token| api.backend().bearer(token));
         request.extensions_mut().insert(caller.ok_or_else(StatusError::unauthorized)?);
     }
+    if let Some(caller) = request.extensions().get::<super::Caller>() {
+        check_reading(caller, request.uri().path())?;
+    }
     check_staleness(api, request.uri())?;
     let permit = std::sync::Arc::clone(&api.0.requests).try_acquire_owned();
     let permit =
         permit.map_err(|_| StatusError::too_many_requests("this node answers 256 requests at a time"))?;
     Ok((request, Some(permit)))
+}
+
+/// Whoever may read in some namespaces only is let through to what names one of these in its path, and to what
+/// tells of no namespace.
+fn check_reading(caller: &super::Caller, path: &str) -> Result<(), StatusError> {
+    let Err(why) = caller.may(Right::Read, None) else { return Ok(()) };
+    let parts: Vec<&str> = path.split('/').skip(1).collect();
+    let namespace = match parts[..] {
+        ["v1", "whoami"] | ["openapi", ..] | ["api" | "apis"] | ["api", "v1"] => return Ok(()),
+        ["apis", "authorization.k8s.io" | "authentication.k8s.io", ..] | ["apis", _] => return Ok(()),
+        ["apis", _, _] => return Ok(()),
+        ["apis", _, _, "namespaces", namespace, _, ..] => namespace,
+        ["v1", "history" | "trace" | "progress", _, namespace, _] => namespace,
+        _ => return Err(StatusError::forbidden(unnamed(), &why)),
+    };
+    caller.may(Right::Read, Some(namespace)).map_err(|why| StatusError::forbidden(unnamed(), &why))
+}
+
+fn unnamed() -> Named<'static> {
+    Named { plural: "namespaces", kind: "Namespace", name: "" }
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

@@ -61,7 +61,7 @@ pub(super) async fn cut(
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    let by = writer(&api, caller, "peers")?;
+    let by = administrator(&api, caller, "peers")?;
     let link: Link = link(&headers, body).await?;
     let for_ms = link.duration.as_deref().map(|text| {
         parse_duration(text)
@@ -77,7 +77,7 @@ pub(super) async fn heal(
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    let by = writer(&api, caller, "peers")?;
+    let by = administrator(&api, caller, "peers")?;
     let link = link(&headers, body).await?;
     operate(&api, Operation::Heal { peer: link.peer(), by }).await
 }
@@ -85,7 +85,7 @@ pub(super) async fn heal(
 /// `GET /v1/tokens`.
 pub(super) async fn tokens(State(api): State<Api>, Extension(caller): Extension<Caller>) -> Answer {
     // Who may not issue tokens need not know which there are.
-    writer(&api, caller, "tokens")?;
+    administrator(&api, caller, "tokens")?;
     operate(&api, Operation::Tokens).await
 }
 
@@ -96,7 +96,7 @@ pub(super) async fn token_create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, StatusError> {
-    let by = writer(&api, caller, "tokens")?;
+    let by = administrator(&api, caller, "tokens")?;
     let request = request::json(&headers, body).await?;
     let Json(token) = operate(&api, Operation::TokenCreate { request, by }).await?;
     Ok(request::created(token))
@@ -108,7 +108,7 @@ pub(super) async fn token_revoke(
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Answer {
-    let by = writer(&api, caller, "tokens")?;
+    let by = administrator(&api, caller, "tokens")?;
     operate(&api, Operation::TokenRevoke { id, by }).await
 }
 
@@ -119,7 +119,7 @@ pub(super) async fn revoke(
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    let by = writer(&api, caller, "revocations")?;
+    let by = administrator(&api, caller, "revocations")?;
     let request = request::json(&headers, body).await?;
     operate(&api, Operation::Revoke { request, by }).await
 }
@@ -128,9 +128,9 @@ async fn operate(api: &Api, operation: Operation) -> Answer {
     api.backend().operate(operation).await.map(Json)
 }
 
-fn writer(api: &Api, caller: Caller, plural: &'static str) -> Result<String, StatusError> {
+fn administrator(api: &Api, caller: Caller, plural: &'static str) -> Result<String, StatusError> {
     let named = Named { plural, kind: plural, name: &api.local().node };
-    caller.may_write(api.local()).map_err(|why| StatusError::forbidden(named, &why))?;
+    caller.may_administer(api.local()).map_err(|why| StatusError::forbidden(named, &why))?;
     Ok(caller.name)
 }
 

@@ -49,7 +49,7 @@ impl Rig {
     pub(super) fn of(bench: Bench) -> Self {
         let bench = Arc::new(bench);
         let backend: Arc<dyn Backend> = Arc::clone(&bench) as Arc<dyn Backend>;
-        let caller = Caller { name: "user/mia".into(), roles: vec![], site: None };
+        let caller = Caller { name: "user/mia".into(), roles: vec!["admin".into()], site: None };
         let api = Api::new(backend);
         Self { bench, router: api.clone().router(), api, caller: Some(caller) }
     }

@@ -173,7 +173,7 @@ fn leaf_params(fleet: &FleetId, leaf: &Leaf<'_>, now: u64) -> Result<Certificate
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     params.subject_alt_names = vec![SanType::URI(spiffe_id.try_into()?)];
     if !leaf.roles.is_empty() {
-        let roles: Vec<_> = leaf.roles.iter().map(|role| checked_name(role)).collect::<Result<_, _>>()?;
+        let roles: Vec<_> = leaf.roles.iter().map(|role| checked_role(role)).collect::<Result<_, _>>()?;
         params.distinguished_name.push(DnType::OrganizationName, roles.join(","));
     }
     if leaf.principal.is_node() {
@@ -225,6 +225,14 @@ fn checked_name(name: &str) -> Result<String, IssueError> {
         true => Ok(name.to_owned()),
         false => Err(IssueError::Name(name.chars().take(80).collect())),
     }
+}
+
+/// A role, or a role in one namespace: `operator`, `operator@acme`.
+fn checked_role(role: &str) -> Result<String, IssueError> {
+    let (name, namespace) = role.split_once('@').map_or((role, None), |(name, at)| (name, Some(at)));
+    checked_name(name)?;
+    namespace.map(checked_name).transpose()?;
+    Ok(role.to_owned())
 }
 
 /// A serial number that differs whenever holder, key or time do; 127 bits, so that it stays positive.

@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::{NodeIdentity, Role, files, pem};
+use super::{Credential, NodeIdentity, Role, files, pem};
 use crate::cli::yaml::{self, YamlError};
 
 /// The name of a data directory's own kubeconfig.
@@ -104,12 +104,21 @@ pub fn write_admin_kubeconfig(
     server_url: &str,
 ) -> Result<PathBuf, KubeconfigError> {
     let path = dir.join(ADMIN_KUBECONFIG);
-    let name = admin_context(node);
+    let config = kubeconfig(&admin_context(node), node, &node.operator, server_url);
+    let text = format!("{config:#}\n");
+    match files::write_private(&path, text.as_bytes()) {
+        Ok(()) => Ok(path),
+        Err(source) => Err(KubeconfigError::File { path, source }),
+    }
+}
+
+/// A kubeconfig with one context, of this name, for whoever holds a credential that `node` issued.
+pub fn kubeconfig(name: &str, node: &NodeIdentity, holder: &Credential, server_url: &str) -> Value {
     let namespace = match &node.role {
         Role::Hub { .. } => DEFAULT_NAMESPACE,
         Role::Edge { namespace, .. } => namespace,
     };
-    let config = json!({
+    json!({
         "apiVersion": "v1",
         "kind": "Config",
         "preferences": {},
@@ -118,17 +127,12 @@ pub fn write_admin_kubeconfig(
             "certificate-authority-data": STANDARD.encode(node.root_pem()),
         }}],
         "users": [{ "name": name, "user": {
-            "client-certificate-data": STANDARD.encode(pem::encode_certificates(&node.operator.chain)),
-            "client-key-data": STANDARD.encode(node.operator.key.to_pem()),
+            "client-certificate-data": STANDARD.encode(pem::encode_certificates(&holder.chain)),
+            "client-key-data": STANDARD.encode(holder.key.to_pem()),
         }}],
         "contexts": [{ "name": name, "context": { "cluster": name, "user": name, "namespace": namespace }}],
         "current-context": name,
-    });
-    let text = format!("{config:#}\n");
-    match files::write_private(&path, text.as_bytes()) {
-        Ok(()) => Ok(path),
-        Err(source) => Err(KubeconfigError::File { path, source }),
-    }
+    })
 }
 
 /// Reads a context (or the current one) of a kubeconfig.

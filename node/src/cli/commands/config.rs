@@ -5,30 +5,46 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 
+use crate::api::Right;
 use crate::cli::args::Global;
+use crate::cli::clock::now_ms;
 use crate::cli::failure::Failure;
 use crate::cli::print;
 use crate::cli::session::{kubeconfig_path, read_yaml};
 use crate::cli::yaml::to_yaml;
+use crate::identity::{NodeIdentity, admin_context, kubeconfig};
 
-/// Print the node's kubeconfig, or merge it into one
+/// Print the node's kubeconfig, or one for somebody else, or merge it into a file
 ///
-/// It holds the local operator's key: whoever has it may do what the operator may.
+/// It holds a key: whoever has it may do what its owner may. The node's own is that of an administrator. With
+/// --user, a hub makes a key and a certificate for a person or a program, from its data directory and whether it
+/// runs or not; it keeps no copy. A viewer reads, an operator also writes resources, an admin also creates tokens,
+/// cuts links and revokes keys; operator@acme is one in the namespace acme alone. History names who wrote.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   driftless kubeconfig --data-dir hub > hub.kubeconfig
-  driftless kubeconfig --data-dir hub -o ~/.kube/config")]
+  driftless kubeconfig --data-dir hub -o ~/.kube/config
+  driftless kubeconfig --data-dir hub --user mia --role operator@acme --role viewer > mia.kubeconfig")]
 pub struct Kubeconfig {
     /// Merge into this file: entries of the same name are replaced, everything else stays
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Make one for this person or program, at a hub
+    #[arg(long, value_name = "NAME", requires = "roles")]
+    pub user: Option<String>,
+    /// What they may do: viewer, operator or admin, or ROLE@NAMESPACE; may be repeated
+    #[arg(long = "role", value_name = "ROLE", requires = "user")]
+    pub roles: Vec<String>,
 }
 
 impl Kubeconfig {
     pub(in crate::cli) fn run(self, global: &Global) -> Result<(), Failure> {
         let source = kubeconfig_path(global);
-        let config = read_yaml(&source)?;
+        let config = match &self.user {
+            Some(user) => of_user(global, user, &self.roles, &read_yaml(&source)?)?,
+            None => read_yaml(&source)?,
+        };
         let Some(target) = self.output else {
             return print::out(&to_yaml(&config));
         };
@@ -44,6 +60,23 @@ impl Kubeconfig {
         print::note(&format!("context {context} is in {}", target.display()));
         Ok(())
     }
+}
+
+/// Has the hub whose data directory this is issue a credential, for the address of its own kubeconfig.
+fn of_user(global: &Global, user: &str, roles: &[String], own: &Value) -> Result<Value, Failure> {
+    let known =
+        |role: &&String| Right::of_role(role.split_once('@').map_or(role, |(name, _)| name)).is_none();
+    if let Some(unknown) = roles.iter().find(known) {
+        return Err(Failure::Usage(format!("--role: {unknown:?} is none of viewer, operator and admin")));
+    }
+    let dir = global.data_dir.as_deref().ok_or_else(|| {
+        Failure::Usage("--user needs the data directory of a hub: --data-dir DIR".to_owned())
+    })?;
+    let node = NodeIdentity::load(dir).map_err(|error| Failure::Refused(error.to_string()))?;
+    let credential = node.issue_operator(user, roles, now_ms() / 1_000);
+    let credential = credential.map_err(|error| Failure::Refused(error.to_string()))?;
+    let server = own["clusters"][0]["cluster"]["server"].as_str().unwrap_or_default();
+    Ok(kubeconfig(&format!("{}-{user}", admin_context(&node)), &node, &credential, server))
 }
 
 /// Puts the entries of one kubeconfig into another.
