@@ -30,7 +30,7 @@ use crate::store::{Batch, Order, Store, StoreError};
 use crate::vector::Vector;
 use crate::wire::{DecodeError, Reader, Writer};
 
-pub(crate) use inspect::Placed;
+pub(crate) use inspect::{Placed, delete_range};
 
 /// Largest run, in bytes, unless a single record is larger. One run is one record of the store: the
 /// sled adapter splits records from 5 KiB on, so that its pages stay out of `blobs/`.
@@ -158,16 +158,16 @@ pub struct Log<S> {
 }
 
 impl<S: Store> Log<S> {
-    /// Opens the log; `settled` says up to which position each scope's tail was settled. Reads the
-    /// tail only. Entries that were not settled are then in [`Log::tail`].
-    pub fn open(mut store: S, settled: &BTreeMap<Scope, u64>) -> Result<Self, StoreError> {
+    /// Opens the log; `settled` says up to which position each scope's tail was settled, `position` which one was
+    /// given out for sure. Reads the tail only. Entries that were not settled are then in [`Log::tail`].
+    pub fn open(mut store: S, settled: &BTreeMap<Scope, u64>, position: u64) -> Result<Self, StoreError> {
         inspect::finish_insertions(&mut store)?;
         let mut records: Vec<Vec<u8>> = vec![];
         store.scan(b"t", b"u", Order::Ascending, &mut |_, value| {
             records.push(value.to_vec());
             ControlFlow::Continue(())
         })?;
-        let durable = settled.values().copied().max().unwrap_or(0);
+        let durable = settled.values().copied().max().unwrap_or(0).max(position);
         let mut log = Self {
             store,
             tail: BTreeMap::new(),

@@ -9,6 +9,7 @@
 //! configuration. It knows nothing of peers. [`crate::owner`] wraps it for use from many threads.
 
 mod dirty;
+mod forget;
 mod labels;
 mod merge;
 #[cfg(test)]
@@ -142,6 +143,7 @@ impl<S: Store> Replica<S> {
     /// log are not read.
     pub fn open(mut store: S, config: Config) -> Result<Self, OpenError> {
         let tag = check_fleet(&mut store, &config)?;
+        let position = forget::finish(&mut store)?;
         let mut scopes = BTreeMap::new();
         let mut outcome = Ok(());
         store.scan(b"s", b"t", Order::Ascending, &mut |key, value| {
@@ -152,7 +154,7 @@ impl<S: Store> Replica<S> {
         })?;
         outcome?;
         let settled = scopes.iter().map(|(scope, state)| (scope.clone(), state.settled)).collect();
-        let log = Log::open(store, &settled)?;
+        let log = Log::open(store, &settled, position)?;
         let mut replica = Self {
             fleet: config.fleet,
             authors: vec![(config.key, config.boot)],

@@ -229,8 +229,12 @@ pub(super) fn finish_insertions<S: Store>(store: &mut S) -> Result<(), StoreErro
     Ok(())
 }
 
-/// Deletes all runs between two keys, readable or not.
-fn delete_range<S: Store>(store: &mut S, mut start: Vec<u8>, end: &[u8]) -> Result<(), StoreError> {
+/// Deletes all records between two keys, readable or not.
+pub(crate) fn delete_range<S: Store>(
+    store: &mut S,
+    mut start: Vec<u8>,
+    end: &[u8],
+) -> Result<(), StoreError> {
     loop {
         let mut batch = Batch::default();
         let outcome = store.scan(&start, end, Order::Ascending, &mut |key, _| {

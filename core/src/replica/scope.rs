@@ -191,6 +191,12 @@ pub(crate) fn scope_key(scope: &Scope) -> Vec<u8> {
     [b"s", scope.to_string().as_bytes()].concat()
 }
 
+/// The keys of a scope's documents, first and one beyond the last.
+pub(crate) fn document_range(scope: &Scope) -> (Vec<u8>, Vec<u8>) {
+    let scope = scope.to_string();
+    ([b"d", scope.as_bytes(), &[0]].concat(), [b"d", scope.as_bytes(), &[1]].concat())
+}
+
 /// Key of a document's record.
 pub(crate) fn document_key(document: &Document) -> Vec<u8> {
     let scope = document.scope().to_string();

@@ -134,31 +134,6 @@ impl<S: Store> Replica<S> {
         batch.put(scope_key(scope), state.encode(settled, self.dirty.of(scope))?);
         self.log.store_mut().apply(batch)
     }
-
-    /// Deletes everything that is held of a scope, which left the interest of this replica.
-    pub fn forget(&mut self, scope: &Scope) -> Result<(), StoreError> {
-        // What else was staged is told of by the next commit, as if it had been made durable there.
-        let committed = self.commit()?;
-        self.staged_scopes.extend(committed.scopes);
-        self.settle()?;
-        let Some(state) = self.scopes.remove(scope) else { return Ok(()) };
-        self.faults.remove(scope);
-        let mut batch = Batch::default();
-        batch.delete(scope_key(scope));
-        for ((kind, name), entry) in &state.documents {
-            if let Ok(document) = super::document_in(scope, *kind, name) {
-                self.labels.remove(&document, &entry.labels);
-                self.states.remove(&document);
-                batch.delete(document_key(&document));
-            }
-            if batch.len() == BATCH_KEYS_MAX {
-                self.log.store_mut().apply(std::mem::take(&mut batch))?;
-            }
-        }
-        self.log.store_mut().apply(batch)?;
-        self.log.rewrite(scope, |_| vec![])?;
-        self.log.store_mut().flush()
-    }
 }
 
 /// An entry without its covered events.

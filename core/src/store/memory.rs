@@ -63,6 +63,11 @@ impl MemoryStore {
         MemoryStore { visible: durable, flushes: self.flushes, ..MemoryStore::default() }
     }
 
+    /// Copies what was applied, durable or not, as if all of it had happened to reach the disk.
+    pub fn fork_applied(&self) -> MemoryStore {
+        MemoryStore { visible: self.visible.clone(), flushes: self.flushes, ..MemoryStore::default() }
+    }
+
     /// Returns how often the store was flushed.
     pub fn flushes(&self) -> u64 {
         self.flushes

@@ -86,6 +86,11 @@ impl<S: Store> RecordingStore<S> {
         &self.log
     }
 
+    /// The store within.
+    pub fn inner(&self) -> &S {
+        &self.inner
+    }
+
     /// Unwraps the store, for example to crash it.
     pub fn into_inner(self) -> S {
         self.inner
