@@ -188,6 +188,29 @@ fn nulls_in_values_are_refused_with_both_markers_as_the_hint() {
 }
 
 #[test]
+fn private_keys_are_refused_and_what_is_public_is_not() {
+    let pem = |label: &str| format!("first line\n-----BEGIN {label}-----\nMC4CAQ\n-----END {label}-----\n");
+    for label in [
+        "PRIVATE KEY",
+        "RSA PRIVATE KEY",
+        "OPENSSH PRIVATE KEY",
+        "ENCRYPTED PRIVATE KEY",
+        "PGP PRIVATE KEY BLOCK",
+    ] {
+        let errors = profile(|s| s["values"] = json!({"tls": [{"name": "web", "key": pem(label)}]}));
+        assert_one(&errors, "spec.values.tls[0].key: looks like a private key");
+        assert!(errors[0].contains("secretRef"), "{errors:?}");
+    }
+    for label in ["CERTIFICATE", "PUBLIC KEY", "PRIVATE KEY HOLDERS"] {
+        assert_eq!(profile(|s| s["values"] = json!({"tls": pem(label)})), [""; 0]);
+    }
+    assert_eq!(
+        profile(|s| s["values"] = json!({"key": {"secretRef": {"name": "web", "key": "tls.key"}}})),
+        [""; 0]
+    );
+}
+
+#[test]
 fn markers_stand_alone_and_say_true() {
     for bad in [
         json!({"a": {"$delete": false}}),

@@ -95,6 +95,11 @@ pub(super) fn check_tree(tree: &Value, at: &str, errors: &mut Errors) {
             Value::String(text) if text.len() > VALUE_BYTES_MAX => {
                 errors.push(at, format!("{} bytes; the limit of a value is {VALUE_BYTES_MAX}", text.len()));
             }
+            Value::String(text) if has_private_key(text) => errors.push(
+                at,
+                "looks like a private key, which every node of the namespace would hold and history keep for good: \
+                 write a reference such as {secretRef: {name: NAME, key: KEY}}, and keep the key in a secret store",
+            ),
             Value::Array(items) => {
                 let bytes = json_bytes(value);
                 if bytes > VALUE_BYTES_MAX {
@@ -112,6 +117,12 @@ pub(super) fn check_tree(tree: &Value, at: &str, errors: &mut Errors) {
             Value::Bool(_) | Value::String(_) => {}
         }
     }
+}
+
+/// Whether a text holds a private key in PEM, whatever its kind; certificates and public keys may pass.
+fn has_private_key(text: &str) -> bool {
+    let mut headers = text.split("-----BEGIN ").skip(1).filter_map(|rest| rest.split_once("-----"));
+    headers.any(|(label, _)| label.ends_with("PRIVATE KEY") || label.ends_with("PRIVATE KEY BLOCK"))
 }
 
 /// Checks that markers stand alone and say `true`.
