@@ -11,6 +11,7 @@
 
 mod backend;
 pub mod clock;
+mod expiry;
 mod joining;
 mod lag;
 mod links;

@@ -44,6 +44,8 @@ pub struct SiteFacts {
     pub report: Option<Arc<Value>>,
     labels: BTreeMap<String, String>,
     claims: BTreeMap<String, String>,
+    /// Of its overrides that are over, by name, the `expiresAt` that has passed; as the site says.
+    expired: BTreeMap<String, String>,
     stamp: [u64; 2],
 }
 
@@ -116,7 +118,8 @@ impl NamespaceInputs {
     /// The inputs of one site's resolution.
     pub fn inputs<'a>(&'a self, site: &'a SiteFacts) -> Inputs<'a> {
         let own = self.site_overrides.get(site.document.name());
-        let overrides = self.selector_overrides.iter().chain(own.into_iter().flatten());
+        let own = own.into_iter().flatten().filter(|object| !site.says_is_over(object));
+        let overrides = self.selector_overrides.iter().chain(own);
         Inputs {
             site: SiteInput {
                 namespace: &self.namespace,
@@ -189,8 +192,16 @@ impl SiteFacts {
 
     fn new(document: Document, resource: Arc<Value>, report: Option<Arc<Value>>, stamp: [u64; 2]) -> Self {
         let labels = text_map(resource.pointer("/metadata/labels"));
-        let claims = text_map(report.as_deref().and_then(|report| report.pointer("/status/claims")));
-        Self { document, resource, report, labels, claims, stamp }
+        let said = |field| text_map(report.as_deref().and_then(|report| report.pointer(field)));
+        let (claims, expired) = (said("/status/claims"), said("/status/expired"));
+        Self { document, resource, report, labels, claims, expired, stamp }
+    }
+
+    /// Whether the site says that an override of its own is over. An extension wins: what it said of another
+    /// `expiresAt` counts no more.
+    fn says_is_over(&self, object: &Object) -> bool {
+        let expires_at = object.root.pointer("/spec/expiresAt").and_then(Value::as_str);
+        expires_at.is_some() && self.expired.get(&object.name).map(String::as_str) == expires_at
     }
 }
 

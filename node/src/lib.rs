@@ -5,6 +5,7 @@ pub mod convergence;
 pub mod daemon;
 pub mod desired;
 pub mod edge;
+mod expiry;
 pub mod identity;
 pub mod inputs;
 pub mod telemetry;

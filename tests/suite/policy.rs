@@ -1,7 +1,9 @@
 //! A policy is changed on one hub and arrives, as files too, at edges of both regions, which can say why.
 
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use driftless::api::time::rfc3339;
 use serde_json::Value;
 
 use crate::rig::{Fleet, PROFILE, until};
@@ -35,6 +37,47 @@ fn a_profile_reaches_edges_of_both_regions_and_they_know_why() {
         knows_why(&fleet, site);
         knows_why_not(&fleet, site);
     }
+}
+
+#[test]
+fn an_exception_ends_by_itself_also_at_a_site_that_is_cut_off() {
+    let mut fleet = Fleet::new();
+    fleet.edge("hub-eu", "store-01");
+    fleet.apply("hub-eu", PROFILE).ok();
+    arrives(&fleet, "store-01", 2);
+    let in_seconds = |seconds: u64| {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        rfc3339((since.as_secs() + seconds) * 1_000)
+    };
+    let exception = |name: &str, selector: &str, values: &str, expires_at: &str| {
+        format!(
+            "{{apiVersion: driftless.dev/v1, kind: Override, metadata: {{name: {name}}}, spec: {{{selector} reason: \
+             a busy week, expiresAt: '{expires_at}', values: {{pos: {{{values}}}}}}}}}"
+        )
+    };
+    let all =
+        exception("busy", "selector: {matchLabels: {class: store}},", "open-late: true", &in_seconds(6));
+    let one = exception("store-01.busy", "", "replicas: 9", &in_seconds(8));
+    fleet.apply("hub-eu", &all).ok();
+    fleet.apply("hub-eu", &one).ok();
+    arrives(&fleet, "store-01", 9);
+    assert_eq!(resolved(&fleet, "store-01")["values"]["pos"]["open-late"], true);
+    until("a hub says that the exception of all stores is over", || {
+        resolved(&fleet, "store-01")["values"]["pos"]["open-late"].is_null()
+    });
+    fleet.cut("hub-eu");
+    arrives(&fleet, "store-01", 2);
+    fleet.heal("hub-eu");
+    until("the hub knows as well", || resolved(&fleet, "hub-eu")["values"]["pos"]["replicas"] == 2);
+    fleet.agree(&["hub-eu", "store-01"]);
+    // An extension wins over what anybody said of the time before.
+    let one = exception("store-01.busy", "", "replicas: 9", &in_seconds(3_600));
+    fleet.apply("hub-eu", &one).ok();
+    arrives(&fleet, "store-01", 9);
+}
+
+fn resolved(fleet: &Fleet, node: &str) -> Value {
+    fleet.json(node, &["resolve", "site/store-01"])
 }
 
 /// Waits for a number of replicas, in what resolution says and in the files.

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::clock::now_seconds;
+use super::expiry;
 use super::joining::{self, JoinFailure};
 use super::links;
 use super::node::Node;
@@ -360,6 +361,9 @@ impl Start {
         tasks.spawn(tick(runtime.clone(), deadline));
         tasks.spawn(presence::watch(runtime.clone()));
         tasks.spawn(upkeep::keep(runtime.clone()));
+        if matches!(runtime.identity().role, Role::Hub { .. }) {
+            tasks.spawn(expiry::watch(runtime.clone()));
+        }
         tasks.spawn(renewal::keep_certificates(runtime.clone(), data_dir.to_owned()));
         Ok(Daemon { runtime, quic, stop, api, tasks, owner })
     }

@@ -334,6 +334,7 @@ impl Run {
             desired: self.wanted.desired().map(|desired| desired.hash().to_owned()),
             hook: self.hook.clone(),
             conditions: self.conditions(),
+            expired: self.wanted.expired(self.backend.now_ms()),
         };
         if self.reported.as_ref() == Some(&report) {
             return Ok(());

@@ -2,10 +2,13 @@
 //!
 //! `status.active` `{configHash, appliedAt, profiles}`, `status.desired` `{configHash}`, `status.hook`
 //! `{configHash, exitCode}` (or `outcome` where there is no exit code), `status.conditions`, and
+//! `status.expired`, of the site's own overrides that are over the `expiresAt` that has passed, and
 //! `status.node`, who said so. Other fields of the document are others'.
 //!
 //! A site can have several nodes and has one status. Each writes when its own report changes, never because
 //! another's differs, so two of them do not answer each other for ever: the last one to change has the word.
+
+use std::collections::BTreeMap;
 
 use driftless_core::name::{Document, Kind};
 use driftless_core::replica::{ChangeRequest, Write, WriteError};
@@ -55,11 +58,13 @@ pub(super) struct Report {
     pub(super) desired: Option<String>,
     pub(super) hook: Option<Value>,
     pub(super) conditions: Vec<Condition>,
+    /// By override.
+    pub(super) expired: BTreeMap<String, String>,
 }
 
 impl Report {
     /// The fields of the status that are this report's, absent ones included.
-    fn fields(&self, place: &Place) -> [(&'static str, Option<Value>); 5] {
+    fn fields(&self, place: &Place) -> [(&'static str, Option<Value>); 6] {
         let desired = self.desired.as_ref().map(|hash| json!({"configHash": hash}));
         let mut conditions = self.conditions.clone();
         conditions.sort_by_key(|condition| condition.kind);
@@ -69,6 +74,7 @@ impl Report {
             ("desired", desired),
             ("hook", self.hook.clone()),
             ("conditions", Some(json!(conditions))),
+            ("expired", (!self.expired.is_empty()).then(|| json!(self.expired))),
             ("node", Some(json!(place.node))),
         ]
     }

@@ -1,6 +1,6 @@
 //! What the site should run, as last resolved, and whether it may be applied now.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use driftless_core::name::Scope;
@@ -13,6 +13,7 @@ use super::status::Condition;
 use crate::api::Held;
 use crate::api::time::parse_rfc3339;
 use crate::desired::{Survey, survey};
+use crate::expiry::Expiries;
 use crate::inputs::Pins;
 
 /// What the clock may end is looked at this often, because clocks are set.
@@ -25,6 +26,8 @@ pub(super) struct Wanted {
     hold: Option<Hold>,
     /// A local override applies, which may be over without any event.
     is_local: bool,
+    /// When the site's own overrides end.
+    expiries: Expiries,
 }
 
 #[derive(Debug, Default)]
@@ -63,6 +66,13 @@ pub(super) fn look(
             return (Wanted { outcome, ..Wanted::default() }, None);
         }
     };
+    let expiries = match Expiries::collect(held, Some(&place.namespace), Some(&place.site)) {
+        Ok(expiries) => expiries,
+        Err(error) => {
+            let outcome = Outcome::Failed("StoreFailed", error.to_string());
+            return (Wanted { outcome, ..Wanted::default() }, None);
+        }
+    };
     let Some((facts, resolution)) = site else { return (Wanted::default(), Some(interest)) };
     let spec = &facts.resource["spec"];
     let local = format!("{}.local", place.site);
@@ -70,6 +80,7 @@ pub(super) fn look(
         outcome: judge(place, &resolution, spec["allowEmpty"] == true),
         hold: read_hold(&spec["hold"]),
         is_local: resolution.overrides.contains(&local),
+        expiries,
     };
     (wanted, Some(interest))
 }
@@ -112,7 +123,16 @@ impl Wanted {
         let hold = self.held(now_ms).and_then(|hold| hold.until_ms);
         let hold =
             hold.map(|until_ms| Duration::from_millis(until_ms.saturating_sub(now_ms)).min(LOOK_AGAIN));
-        hold.or(self.is_local.then_some(LOOK_AGAIN))
+        let expiry = self.expiries.next_ms(now_ms);
+        let expiry = expiry.map(|at_ms| Duration::from_millis(at_ms.saturating_sub(now_ms)).min(LOOK_AGAIN));
+        let local = self.is_local.then_some(LOOK_AGAIN);
+        hold.into_iter().chain(expiry).chain(local).min()
+    }
+
+    /// The site's own overrides that are over: by name, the `expiresAt` that has passed.
+    pub(super) fn expired(&self, now_ms: u64) -> BTreeMap<String, String> {
+        let passed = self.expiries.passed(now_ms);
+        passed.map(|(document, at)| (document.name().to_owned(), at.to_owned())).collect()
     }
 
     fn held(&self, now_ms: u64) -> Option<&Hold> {
