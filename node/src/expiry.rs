@@ -15,14 +15,14 @@ use crate::api::time::parse_rfc3339;
 
 /// When overrides end.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Expiries {
+pub(crate) struct Expiries {
     /// By override, the `expiresAt` that nobody has said to have passed: the time, and its text.
     open: BTreeMap<Document, (u64, String)>,
 }
 
 impl Expiries {
     /// Those of a namespace, or of all; of one site's own overrides, or of all. Costs a read of each override.
-    pub fn collect<S: Store>(
+    pub(crate) fn collect<S: Store>(
         replica: &Replica<S>,
         namespace: Option<&str>,
         site: Option<&str>,
@@ -43,7 +43,7 @@ impl Expiries {
     }
 
     /// Those that have passed, each with its `expiresAt`.
-    pub fn passed(&self, now_ms: u64) -> impl Iterator<Item = (&Document, &str)> {
+    pub(crate) fn passed(&self, now_ms: u64) -> impl Iterator<Item = (&Document, &str)> {
         self.open
             .iter()
             .filter(move |(_, (at_ms, _))| *at_ms <= now_ms)
@@ -51,7 +51,7 @@ impl Expiries {
     }
 
     /// When the next one ends that has not.
-    pub fn next_ms(&self, now_ms: u64) -> Option<u64> {
+    pub(crate) fn next_ms(&self, now_ms: u64) -> Option<u64> {
         self.open.values().map(|(at_ms, _)| *at_ms).filter(|at_ms| *at_ms > now_ms).min()
     }
 }
