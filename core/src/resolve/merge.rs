@@ -274,7 +274,7 @@ fn same_write(a: Write<'_>, b: Write<'_>) -> bool {
 }
 
 /// Equality of canonical forms: 1 and 1.0 are one value.
-fn same_value(a: &Value, b: &Value) -> bool {
+pub(super) fn same_value(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
         (Value::Array(a), Value::Array(b)) => {

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod catalog;
+mod impacts;
 mod laws;
 mod rules;
 mod whys;

@@ -26,7 +26,7 @@ fn enforced() -> impl Strategy<Value = Vec<&'static str>> {
     prop::sample::subsequence(vec!["a", "b.a", "b.c.a", "c"], 0..3)
 }
 
-fn fleet() -> impl Strategy<Value = Fleet> {
+pub(super) fn fleet() -> impl Strategy<Value = Fleet> {
     let profile = (0..4u16, tree(), enforced());
     let exception = (0..2u16, tree(), any::<bool>());
     (prop::collection::vec(profile, 1..4), prop::collection::vec(exception, 0..4)).prop_map(
@@ -49,6 +49,28 @@ fn fleet() -> impl Strategy<Value = Fleet> {
             fleet
         },
     )
+}
+
+/// Fleets in which some profiles and overrides select other sites, are drafts, are over, or cannot be read.
+pub(super) fn fleet_of_selectors() -> impl Strategy<Value = Fleet> {
+    let odd = prop::sample::select(vec![
+        json!({}),
+        json!({"selector": {"matchLabels": {"class": "plant"}}}),
+        json!({"selector": {"matchLabels": {"driftless.dev/region": "eu"}}}),
+        json!({"selector": {"claims": [{"key": "gpu", "operator": "Exists"}]}}),
+        json!({"selector": {"matchLabels": {"class": "plant"}}, "values": 3}),
+        json!({"lifecycle": "Draft", "selector": {}}),
+        json!({"expiresAt": "x", "expired": "x"}),
+        json!({"expiresAt": "x", "expired": "x", "futureFeature": true}),
+        json!({"priority": "high", "selector": {"matchLabels": {"class": "plant"}}}),
+    ]);
+    (fleet(), prop::collection::vec(odd, 8)).prop_map(|(mut fleet, odds)| {
+        let Fleet { profiles, overrides, .. } = &mut fleet;
+        for ((_, spec), odd) in profiles.iter_mut().chain(overrides).zip(odds) {
+            *spec = with(spec.take(), odd);
+        }
+        fleet
+    })
 }
 
 proptest! {
