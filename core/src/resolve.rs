@@ -337,6 +337,14 @@ impl Failure {
         Self { reason, message: message.into(), path: None, object: None }
     }
 
+    /// Of this one and another failure the one to tell, whatever the order of the inputs.
+    fn first(self, other: Option<Self>) -> Self {
+        match other {
+            Some(other) if other.object < self.object => other,
+            _ => self,
+        }
+    }
+
     fn at(mut self, path: String) -> Self {
         self.path.get_or_insert(path);
         self

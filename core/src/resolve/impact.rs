@@ -55,10 +55,8 @@ impl<'a> Reach<'a> {
         if let Some((site, _)) = owner_of(name) {
             return Self(Sites::One(site));
         }
-        match OverrideSpec::read(spec).map(|spec| spec.selector) {
-            Ok(Some(selector)) => Self(Sites::Matching(selector)),
-            Ok(None) | Err(_) => Self(Sites::Every),
-        }
+        OverrideSpec::read_selector(spec)
+            .map_or(Self(Sites::Every), |selector| Self(Sites::Matching(selector)))
     }
 
     /// Whether the object may matter to a site; if not, the site resolves the same without it.

@@ -109,7 +109,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn what_does_not_reach_a_site_can_be_left_out(fleet in laws::fleet_of_selectors()) {
+    fn what_does_not_reach_a_site_can_be_left_out(fleet in agreement::fleet()) {
         let inputs = fleet.inputs();
         let subject = Subject::of(&inputs).unwrap();
         let mut reaching = inputs.clone();
@@ -119,7 +119,7 @@ proptest! {
     }
 
     #[test]
-    fn equal_hashes_and_no_changed_path_are_the_same_thing(before in laws::fleet(), after in laws::fleet()) {
+    fn equal_hashes_and_no_changed_path_are_the_same_thing(before in agreement::fleet(), after in agreement::fleet()) {
         let found = impact(&before.inputs(), &after.inputs());
         if let (Standing::Resolved(a), Standing::Resolved(b)) = (&found.before, &found.after) {
             prop_assert_eq!(a == b, found.paths.is_empty());
