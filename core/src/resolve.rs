@@ -25,7 +25,7 @@ use serde_json::{Map, Value, json};
 
 use crate::canonical::{canonical_json, canonical_object_without};
 
-pub use impact::{Impact, Masked, PathChange, Reach, Standing, Subject, impact};
+pub use impact::{Impact, Masked, PathChange, Reach, Reaching, Standing, Subject, impact};
 pub use select::REGION_LABEL;
 pub use variables::Variable;
 pub use why::{Contribution, ExplainError, Explanation, Violation, WhyNot};

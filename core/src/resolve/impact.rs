@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::merge::{enforced, refuse, same_value};
 use super::select::{Selected, labels_of, select, site_spec};
 use super::walk::{Below, ListKeys, key_name, walk};
-use super::{Failure, Inputs, ObjectInput, Resolution, explain, path, resolve};
+use super::{Failure, Inputs, ObjectInput, Resolution, SiteInput, explain, path, resolve};
 use crate::schema::names::owner_of;
 use crate::schema::selector::Selector;
 use crate::schema::specs::{Lifecycle, OverrideSpec, ProfileSpec};
@@ -77,6 +77,59 @@ impl<'a> Subject<'a> {
         let spec = site_spec(inputs).ok()?;
         let labels = labels_of(inputs, spec.region);
         Some(Self { name: inputs.site.name, labels, claims: &inputs.claims })
+    }
+}
+
+/// The objects of a namespace with their selectors read once, for whoever looks at many of its sites.
+#[derive(Debug, Clone)]
+pub struct Reaching<'a> {
+    profiles: Vec<(ObjectInput<'a>, Reach<'a>)>,
+    /// Those with a selector.
+    overrides: Vec<(ObjectInput<'a>, Reach<'a>)>,
+    of_sites: BTreeMap<&'a str, Vec<ObjectInput<'a>>>,
+    apps: Vec<ObjectInput<'a>>,
+    releases: Vec<ObjectInput<'a>>,
+}
+
+impl<'a> Reaching<'a> {
+    /// Reads the selectors of all profiles and overrides.
+    pub fn new(
+        profiles: Vec<ObjectInput<'a>>,
+        overrides: Vec<ObjectInput<'a>>,
+        apps: Vec<ObjectInput<'a>>,
+        releases: Vec<ObjectInput<'a>>,
+    ) -> Self {
+        let mut of_sites: BTreeMap<&str, Vec<ObjectInput<'_>>> = BTreeMap::new();
+        let mut wide = Vec::new();
+        for object in overrides {
+            match owner_of(object.name) {
+                Some((site, _)) => of_sites.entry(site).or_default().push(object),
+                None => wide.push((object, Reach::of_override(object.name, object.spec))),
+            }
+        }
+        let profiles = profiles.into_iter().map(|object| (object, Reach::of_profile(object.spec)));
+        Self { profiles: profiles.collect(), overrides: wide, of_sites, apps, releases }
+    }
+
+    /// The inputs of one site, without the objects that cannot matter to it: it resolves as with all.
+    pub fn inputs(&self, site: SiteInput<'a>, claims: BTreeMap<String, String>) -> Inputs<'a> {
+        let mut inputs = Inputs {
+            site,
+            profiles: Vec::new(),
+            overrides: Vec::new(),
+            apps: self.apps.clone(),
+            releases: self.releases.clone(),
+            claims,
+        };
+        let subject = Subject::of(&inputs);
+        let matter = |objects: &[(ObjectInput<'a>, Reach<'a>)]| -> Vec<ObjectInput<'a>> {
+            let includes = |reach: &Reach<'_>| subject.as_ref().is_none_or(|site| reach.includes(site));
+            objects.iter().filter(|(_, reach)| includes(reach)).map(|(object, _)| *object).collect()
+        };
+        let (profiles, mut overrides) = (matter(&self.profiles), matter(&self.overrides));
+        overrides.extend(self.of_sites.get(inputs.site.name).into_iter().flatten());
+        (inputs.profiles, inputs.overrides) = (profiles, overrides);
+        inputs
     }
 }
 

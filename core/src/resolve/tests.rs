@@ -3,7 +3,9 @@
 mod agreement;
 mod catalog;
 mod impacts;
+mod isolation;
 mod laws;
+mod pitfalls;
 mod reference;
 mod rules;
 mod whys;

@@ -116,6 +116,9 @@ proptest! {
         reaching.profiles.retain(|o| Reach::of_profile(o.spec).includes(&subject));
         reaching.overrides.retain(|o| Reach::of_override(o.name, o.spec).includes(&subject));
         prop_assert_eq!(resolve(&reaching), resolve(&inputs));
+        let all = inputs.clone();
+        let namespace = Reaching::new(all.profiles, all.overrides, all.apps, all.releases);
+        prop_assert_eq!(resolve(&namespace.inputs(inputs.site, inputs.claims.clone())), resolve(&inputs));
     }
 
     #[test]
