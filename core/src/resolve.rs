@@ -142,7 +142,7 @@ pub struct Condition {
 /// A path to which objects of equal rank write different values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ambiguity {
-    /// The path, or `app <name>`.
+    /// The path, `app <name>`, or `variable <name>`.
     pub path: String,
     /// The objects, the winner last.
     pub objects: Vec<String>,
