@@ -23,6 +23,7 @@ mod progress;
 mod relay;
 mod reopen;
 mod report;
+mod resolve;
 mod samples;
 mod swarm;
 mod virtual_fleet;

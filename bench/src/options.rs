@@ -8,7 +8,9 @@ use clap::{Args, Parser, Subcommand};
 use crate::environment::Environment;
 use crate::report::{Section, print_environment};
 use crate::virtual_fleet::VirtualFleet;
-use crate::{child, commits, compare, document, hello, join, memory, merge, reopen, swarm, visible, wire};
+use crate::{
+    child, commits, compare, document, hello, join, memory, merge, reopen, resolve, swarm, visible, wire,
+};
 
 /// Measures Driftless; docs/BENCHMARKS.md says how to read it.
 #[derive(Debug, Parser)]
@@ -119,6 +121,8 @@ enum What {
     Hello,
     /// Many edges on real QUIC in one process against a hub: storms, latencies, memory, bad peers.
     Swarm,
+    /// What many sites should run: resolving, explaining, and what a changed profile reaches.
+    Resolve,
     /// Reopening a large store.
     Reopen,
     /// Resident memory of edges, and of a hub per connected edge.
@@ -198,7 +202,7 @@ fn run(
 type Measure = fn(&Options) -> anyhow::Result<Section>;
 
 /// Every measurement, by the name of its command.
-const MEASUREMENTS: [(&str, Measure); 10] = [
+const MEASUREMENTS: [(&str, Measure); 11] = [
     ("commits", commits::measure),
     ("merge", merge::measure),
     ("compare", compare::measure),
@@ -207,6 +211,7 @@ const MEASUREMENTS: [(&str, Measure); 10] = [
     ("join", join::measure),
     ("hello", hello::measure),
     ("swarm", swarm::measure),
+    ("resolve", resolve::measure),
     ("reopen", reopen::measure),
     ("memory", memory::measure),
 ];
@@ -222,6 +227,7 @@ impl What {
             Self::Join => "join",
             Self::Hello => "hello",
             Self::Swarm => "swarm",
+            Self::Resolve => "resolve",
             Self::Reopen => "reopen",
             Self::Memory => "memory",
             Self::All | Self::Fleet(_) | Self::Report { .. } | Self::Child { .. } => return false,

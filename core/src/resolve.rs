@@ -10,6 +10,7 @@
 //! either: the caller leaves out one that is older than `localOverride.maxTTL`.
 
 mod apps;
+mod impact;
 mod merge;
 pub mod path;
 mod select;
@@ -24,6 +25,7 @@ use serde_json::{Map, Value, json};
 
 use crate::canonical::{canonical_json, canonical_object_without};
 
+pub use impact::{Impact, Masked, PathChange, Reach, Reaching, Standing, Subject, impact};
 pub use select::REGION_LABEL;
 pub use variables::Variable;
 pub use why::{Contribution, ExplainError, Explanation, Violation, WhyNot};
@@ -140,7 +142,7 @@ pub struct Condition {
 /// A path to which objects of equal rank write different values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ambiguity {
-    /// The path, or `app <name>`.
+    /// The path, `app <name>`, or `variable <name>`.
     pub path: String,
     /// The objects, the winner last.
     pub objects: Vec<String>,
@@ -333,6 +335,14 @@ impl Condition {
 impl Failure {
     fn new(reason: &'static str, message: impl Into<String>) -> Self {
         Self { reason, message: message.into(), path: None, object: None }
+    }
+
+    /// Of this one and another failure the one to tell, whatever the order of the inputs.
+    fn first(self, other: Option<Self>) -> Self {
+        match other {
+            Some(other) if other.object < self.object => other,
+            _ => self,
+        }
     }
 
     fn at(mut self, path: String) -> Self {

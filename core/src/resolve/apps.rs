@@ -91,19 +91,24 @@ fn find_releases<'a>(
     versions: &BTreeMap<&str, (&str, Option<&str>)>,
 ) -> Result<Releases<'a>, Failure> {
     let mut releases = Releases::new();
+    let mut failed: Option<Failure> = None;
     for input in &inputs.releases {
         let app = input.spec.get("app").and_then(Value::as_str);
         let version = input.spec.get("version").and_then(Value::as_str);
         if let Some((app, version)) = app.zip(version)
             && versions.get(app).is_some_and(|(wanted, _)| *wanted == version)
         {
-            let spec = ReleaseSpec::read(input.spec).map_err(|error| {
-                Failure::new("InvalidRelease", error.to_string()).of(format!("release/{}", input.name))
-            })?;
-            releases.entry((app, version)).or_default().push(spec);
+            match ReleaseSpec::read(input.spec) {
+                Ok(spec) => releases.entry((app, version)).or_default().push(spec),
+                Err(error) => {
+                    let object = format!("release/{}", input.name);
+                    let failure = Failure::new("InvalidRelease", error.to_string()).of(object);
+                    failed = Some(failure.first(failed));
+                }
+            }
         }
     }
-    Ok(releases)
+    failed.map_or(Ok(releases), Err)
 }
 
 fn pick_digest<'a>(

@@ -1,6 +1,6 @@
 //! Merging the layers of a site, and what enforcement does to overrides.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -89,7 +89,8 @@ pub(super) fn refuse(
 /// Tells which writes of one profile are enforced, as they come by in a walk.
 ///
 /// An empty map or keyed list sets no leaf and so enforces nothing, except inside a replacement, which is
-/// enforced whole. A replacement above an enforced path is looked into.
+/// enforced whole. An element that consists of its key alone sets that. A replacement above an enforced path
+/// is looked into.
 pub(super) struct EnforcedWrites<'s> {
     paths: &'s PathSet,
     replaced: PathSet,
@@ -110,8 +111,37 @@ impl<'s> EnforcedWrites<'s> {
                 self.replaced.insert(path.iter().map(Step::name), 0);
                 true
             }
+            Write::EmptyMap if matches!(path.last(), Some(Step::Element(_))) => true,
             Write::EmptyMap | Write::EmptyList => matches!(self.replaced.relate(path), Relation::Within(_)),
         }
+    }
+}
+
+impl<'a> Enforced<'a> {
+    fn insert(&mut self, path: &[Step<'a>], write: Write<'a>, owner: usize) {
+        let names = || path.iter().map(Step::name);
+        let holding = if let Write::Delete = write { path.len().saturating_sub(1) } else { path.len() };
+        for (at, step) in path.iter().enumerate().take(holding) {
+            if let Step::Element(element) = step {
+                // The key is a leaf of its element, which so cannot be removed.
+                self.leaves.insert(names().take(at + 1).chain([element.key_field]), owner);
+                self.mention(element.key, owner);
+            }
+        }
+        match write {
+            Write::EmptyMap | Write::EmptyList => {}
+            Write::Delete => self.leaves.insert(names(), owner),
+            Write::Set(value) | Write::Replace(value) => {
+                self.leaves.insert(names(), owner);
+                self.mention(value, owner);
+            }
+        }
+    }
+
+    fn mention(&mut self, value: &'a Value, owner: usize) {
+        mentioned(value, &mut |name| {
+            self.variables.insert(name, owner);
+        });
     }
 }
 
@@ -125,16 +155,7 @@ pub(super) fn enforced<'a>(selected: &Selected<'a>) -> Result<Enforced<'a>, Fail
             if !writes.contain(path, write) {
                 return Ok(Below::Walk);
             }
-            match write {
-                Write::EmptyMap | Write::EmptyList => {}
-                Write::Set(value) | Write::Replace(value) => {
-                    all.leaves.insert(path.iter().map(Step::name), index);
-                    mentioned(value, &mut |name| {
-                        all.variables.insert(name, index);
-                    });
-                }
-                Write::Delete => all.leaves.insert(path.iter().map(Step::name), index),
-            }
+            all.insert(path, write, index);
             Ok(Below::Skip)
         });
         collected.map_err(|failure| failure.of(layer.title()))?;
@@ -204,7 +225,7 @@ pub(super) fn ambiguities(selected: &Selected<'_>) -> Result<Vec<Ambiguity>, Fai
     let same = |a: &Applied<'_>, b: &Applied<'_>| (a.layer, a.priority) == (b.layer, b.priority);
     for group in selected.layers.chunk_by(same).filter(|group| group.len() > 1) {
         compare_values(group, selected, &mut found)?;
-        compare_apps(group, &mut found);
+        compare_names(group, &mut found);
     }
     let ambiguity = |(path, objects)| Ambiguity { path, objects };
     Ok(found.into_iter().map(ambiguity).collect())
@@ -221,60 +242,73 @@ fn compare_values<'a>(
     for (index, layer) in group.iter().enumerate() {
         let Some(values) = layer.values else { continue };
         let walked = walk(values, &selected.list_keys, |path, write| {
-            if !matches!(write, Write::EmptyMap | Write::EmptyList) {
-                let keys = path.iter().map(|step| step.name().to_owned()).collect();
-                written.entry(keys).or_default().push((write, index));
-            }
+            let keys = path.iter().map(|step| step.name().to_owned()).collect();
+            written.entry(keys).or_default().push((write, index));
             Ok(Below::Skip)
         });
         walked.map_err(|failure| failure.of(layer.title()))?;
     }
     for (keys, writes) in &written {
         let above = (1..keys.len()).filter_map(|length| written.get(&keys[..length])).flatten();
-        let mut objects: Vec<usize> = Vec::new();
-        for (other, owner) in above.chain(writes) {
-            let (first, first_owner) = writes[0];
-            if *owner != first_owner && !same_write(*other, first) {
-                objects.extend(writes.iter().map(|(_, owner)| *owner).chain([*owner]));
+        let mut objects: BTreeSet<usize> = BTreeSet::new();
+        for (write, owner) in writes {
+            let differing = writes.iter().filter(|(other, _)| !same_write(*other, *write));
+            let covering = above.clone().filter(|(other, of)| of != owner && covers(*other, *write));
+            for (_, other) in differing.chain(covering) {
+                objects.extend([*owner, *other]);
             }
         }
         if !objects.is_empty() {
-            objects.sort_unstable();
-            objects.dedup();
-            let titles = objects.iter().map(|index| group[*index].title()).collect();
-            found.insert(super::path::print_keys(keys.iter().map(String::as_str)), titles);
+            let path = super::path::print_keys(keys.iter().map(String::as_str));
+            found.entry(path).or_default().extend(objects.iter().map(|index| group[*index].title()));
         }
     }
     Ok(())
 }
 
-fn compare_apps(group: &[Applied<'_>], found: &mut BTreeMap<String, Vec<String>>) {
-    let mut written: BTreeMap<&str, Vec<(&Value, usize)>> = BTreeMap::new();
+/// Compares the entries of apps, and the defaults and values that are given to variables.
+fn compare_names(group: &[Applied<'_>], found: &mut BTreeMap<String, Vec<String>>) {
+    let mut written: BTreeMap<String, BTreeMap<usize, &Value>> = BTreeMap::new();
     for (index, layer) in group.iter().enumerate() {
-        for entry in layer.apps {
-            if let Some(app) = entry.get("app").and_then(Value::as_str) {
-                written.entry(app).or_default().push((entry, index));
-            }
+        let named = |entry: &Value, key| entry.get(key).and_then(Value::as_str).map(str::to_owned);
+        let apps =
+            layer.apps.iter().filter_map(|entry| Some((format!("app {}", named(entry, "app")?), entry)));
+        let defaults = layer.variables.iter().filter_map(|declared| {
+            Some((format!("variable {}", named(declared, "name")?), declared.get("default")?))
+        });
+        let vars = layer.vars.into_iter().flatten();
+        let vars = vars.map(|(name, value)| (format!("variable {name}"), value));
+        for (name, value) in apps.chain(defaults).chain(vars) {
+            written.entry(name).or_default().insert(index, value);
         }
     }
-    for (app, entries) in written {
-        if entries.iter().any(|(entry, _)| *entry != entries[0].0) {
-            let titles = entries.iter().map(|(_, index)| group[*index].title()).collect();
-            found.insert(format!("app {app}"), titles);
+    for (name, values) in written {
+        if values.values().zip(values.values().skip(1)).any(|(one, next)| !same_value(one, next)) {
+            found.entry(name).or_default().extend(values.keys().map(|index| group[*index].title()));
         }
+    }
+}
+
+/// Whether a write decides differently about everything below it than another one there.
+fn covers(above: Write<'_>, below: Write<'_>) -> bool {
+    match (above, below) {
+        (Write::EmptyMap | Write::EmptyList, _) | (Write::Delete, Write::Delete) => false,
+        (Write::Set(_) | Write::Replace(_) | Write::Delete, _) => true,
     }
 }
 
 fn same_write(a: Write<'_>, b: Write<'_>) -> bool {
     match (a, b) {
         (Write::Set(a), Write::Set(b)) | (Write::Replace(a), Write::Replace(b)) => same_value(a, b),
-        (Write::Delete, Write::Delete) => true,
+        (Write::Delete, Write::Delete)
+        | (Write::EmptyMap, Write::EmptyMap)
+        | (Write::EmptyList, Write::EmptyList) => true,
         _ => false,
     }
 }
 
 /// Equality of canonical forms: 1 and 1.0 are one value.
-fn same_value(a: &Value, b: &Value) -> bool {
+pub(super) fn same_value(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
         (Value::Array(a), Value::Array(b)) => {

@@ -84,12 +84,21 @@ pub(super) fn site_spec<'a>(inputs: &Inputs<'a>) -> Result<SiteSpec<'a>, Failure
 pub(super) fn select<'a>(inputs: &'a Inputs<'a>) -> Result<Selected<'a>, Failure> {
     let spec = site_spec(inputs)?;
     let labels = labels_of(inputs, spec.region);
+    let profiles = inputs.profiles.iter().map(|input| select_profile(input, &labels, &inputs.claims));
+    let overrides = inputs
+        .overrides
+        .iter()
+        .map(|input| select_override(input, inputs.site.name, &labels, &inputs.claims));
     let mut layers = Vec::new();
-    for profile in &inputs.profiles {
-        layers.extend(select_profile(profile, &labels, &inputs.claims)?);
+    let mut failed: Option<Failure> = None;
+    for selected in profiles.chain(overrides) {
+        match selected {
+            Ok(layer) => layers.extend(layer),
+            Err(failure) => failed = Some(failure.first(failed)),
+        }
     }
-    for input in &inputs.overrides {
-        layers.extend(select_override(input, inputs.site.name, &labels, &inputs.claims)?);
+    if let Some(failure) = failed {
+        return Err(failure);
     }
     layers.sort_by_key(|layer| (layer.layer, layer.priority, layer.name));
     let mut selected = Selected {
@@ -198,14 +207,13 @@ fn select_override<'a>(
         Some(_) => Layer::SiteOverride,
     };
     let fault = |error: FieldError| invalid("InvalidOverride", &error, title(layer, input.name));
-    let spec = OverrideSpec::read(input.spec).map_err(fault)?;
     if layer == Layer::SelectorOverride {
-        let selector = spec.selector.as_ref();
-        let selector = selector.ok_or_else(|| fault(FieldError::new("spec.selector", "is required")))?;
+        let selector = OverrideSpec::read_selector(input.spec).map_err(fault)?;
         if selector.matches_site(labels, claims).is_err() {
             return Ok(None);
         }
     }
+    let spec = OverrideSpec::read(input.spec).map_err(fault)?;
     check_known(input.spec, &KNOWN).map_err(|error| unsupported(&error, title(layer, input.name)))?;
     if spec.is_expired {
         return Ok(None);

@@ -1,14 +1,19 @@
 #![allow(clippy::unwrap_used)]
 
+mod agreement;
 mod catalog;
+mod impacts;
+mod isolation;
 mod laws;
+mod pitfalls;
+mod reference;
 mod rules;
 mod whys;
 
 use super::*;
 
 /// A namespace with one site, told in JSON, as a test writes it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Fleet {
     labels: BTreeMap<String, String>,
     claims: BTreeMap<String, String>,
@@ -17,6 +22,15 @@ struct Fleet {
     overrides: Vec<(String, Value)>,
     apps: Vec<(String, Value)>,
     releases: Vec<(String, Value)>,
+}
+
+impl std::fmt::Debug for Fleet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { labels, claims, site, profiles, overrides, apps, releases } = self;
+        writeln!(f, "labels {labels:?} claims {claims:?} site {site}")?;
+        let objects = [profiles, overrides, apps, releases];
+        objects.into_iter().flatten().try_for_each(|(name, spec)| writeln!(f, "{name}: {spec}"))
+    }
 }
 
 impl Fleet {

@@ -124,19 +124,18 @@ impl PathSet {
         node.owner = Some(owner);
     }
 
-    /// Relates a path to the set.
+    /// Relates a path to the set; of several owners the last one counts.
     pub(super) fn relate(&self, path: &[Step<'_>]) -> Relation {
         let mut node = self;
+        let mut within = node.owner;
         for step in path {
-            if let Some(owner) = node.owner {
-                return Relation::Within(owner);
-            }
             match node.children.get(step.name()) {
                 Some(child) => node = child,
-                None => return Relation::Apart,
+                None => return within.map_or(Relation::Apart, Relation::Within),
             }
+            within = within.max(node.owner);
         }
-        match (node.owner, node.owner_below) {
+        match (within, node.owner_below) {
             (Some(owner), _) => Relation::Within(owner),
             (None, Some(owner)) => Relation::Above(owner),
             (None, None) => Relation::Apart,

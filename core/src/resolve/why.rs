@@ -108,7 +108,9 @@ pub fn explain(inputs: &Inputs<'_>, path: &str) -> Result<Explanation, ExplainEr
         .retain(|c| !(source.layer == Layer::Enforced && c.kind == source.kind && c.name == source.name));
     let merged = merge(&selected)?;
     let variables = evaluate(&selected, &merged.vars)?;
-    let tree = merged.tree.render(&mut Render { selected: &selected, variables: &variables })?;
+    let mut render = Render { selected: &selected, variables: &variables };
+    merged.tree.render(&mut render)?;
+    let value = merged.tree.render_at(path.keys(), &mut render)?;
     let mut names = Vec::new();
     if source.kind == "Profile" {
         mentioned(&source.value, &mut |name| names.push(name.to_owned()));
@@ -124,7 +126,7 @@ pub fn explain(inputs: &Inputs<'_>, path: &str) -> Result<Explanation, ExplainEr
     found.leaves.sort();
     found.leaves.dedup();
     Ok(Explanation {
-        value: look_up(&tree, &path, &selected).cloned(),
+        value,
         ambiguous: ambiguous.iter().any(|ambiguity| touches(&ambiguity.path)),
         path: printed,
         source,
@@ -290,25 +292,4 @@ fn contribution(layer: &Applied<'_>, shown: Layer, pointer: String) -> Contribut
         value: layer.spec.pointer(inner).cloned().unwrap_or_default(),
         pointer,
     }
-}
-
-/// Looks a path up in the printed tree, where elements of keyed lists are found by their key.
-fn look_up<'v>(tree: &'v Value, path: &Path, selected: &Selected<'_>) -> Option<&'v Value> {
-    let mut value = tree;
-    let mut keys = Some(&selected.list_keys);
-    for key in path.keys() {
-        value = match value {
-            Value::Object(map) => map.get(key)?,
-            Value::Array(items) => {
-                let field = keys.and_then(|keys| keys.key_field())?;
-                items.iter().find(|item| {
-                    let found = item.get(field).and_then(super::walk::key_name);
-                    found.is_some_and(|name| name == key.as_str())
-                })?
-            }
-            _ => return None,
-        };
-        keys = keys.and_then(|keys| keys.child(key));
-    }
-    Some(value)
 }

@@ -138,6 +138,11 @@ impl<'a> ProfileSpec<'a> {
 }
 
 impl<'a> OverrideSpec<'a> {
+    /// Reads the selector alone, which an override of many sites has.
+    pub fn read_selector(spec: &'a Value) -> Result<Selector<'a>, FieldError> {
+        ProfileSpec::read_selector(spec)
+    }
+
     /// Reads the spec.
     pub fn read(spec: &'a Value) -> Result<Self, FieldError> {
         let map = object(spec)?;
