@@ -12,6 +12,7 @@ mod dirty;
 mod forget;
 mod labels;
 mod merge;
+mod past;
 #[cfg(test)]
 mod properties;
 mod read;
@@ -42,6 +43,7 @@ use crate::vector::Vector;
 
 pub use labels::LabelSelector;
 pub use merge::{MergeError, Merged, ProtocolViolation, Refusal, RefusalReason, Want};
+pub use past::{EventsRead, Past, PastError, as_of, before};
 pub use read::{Change, Expired, HistoryEntry, View};
 pub use repair::{Fault, ScrubCounts};
 pub use scope::{Durable, Labels};

@@ -8,6 +8,8 @@
 //! [`server::Server`] puts TLS and connections around the router.
 
 mod access;
+mod audit;
+mod blame;
 pub mod caller;
 mod changes;
 mod conflicts;
@@ -22,11 +24,13 @@ mod metrics;
 mod namespaces;
 mod openapi;
 mod operations;
+mod past;
 mod patch;
 mod progress;
 mod request;
 mod resolve;
 mod resources;
+mod revert;
 mod selector;
 pub mod server;
 mod site_status;
@@ -362,6 +366,10 @@ fn own() -> Router<Api> {
         .route("/v1/why-not", get(why::why_not))
         .route("/v1/history/{kind}/{name}", get(history::fleet_wide))
         .route("/v1/history/{kind}/{namespace}/{name}", get(history::namespaced))
+        .route("/v1/blame/{kind}/{name}", get(blame::fleet_wide))
+        .route("/v1/blame/{kind}/{namespace}/{name}", get(blame::namespaced))
+        .route("/v1/audit", get(audit::audit))
+        .route("/v1/revert/{event}", post(revert::revert))
         .route("/v1/conflicts", get(conflicts::list))
         .route("/v1/conflicts/ack", post(conflicts::acknowledge))
         .route("/v1/changes", get(changes::changes))

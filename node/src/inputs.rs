@@ -4,17 +4,21 @@
 //! happens elsewhere, on what was collected. This module knows which revision of a profile applies and
 //! which local override is too old; how layers merge is [`driftless_core::resolve`]'s.
 
+mod past;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use driftless_core::document::{DocumentState, Effect};
 use driftless_core::event::Event;
 use driftless_core::name::{Document, Kind};
-use driftless_core::replica::{Replica, View};
+use driftless_core::replica::{HistoryEntry, Replica, View};
 use driftless_core::resolve::{Inputs, ObjectInput, SiteInput, revision};
 use driftless_core::store::{Store, StoreError};
 use driftless_core::view;
 use serde_json::{Value, json};
+
+pub use past::{Forgotten, PastDocuments};
 
 use crate::api::time::parse_duration;
 
@@ -227,7 +231,8 @@ impl Pins {
         let root = match self.0.get(&key) {
             Some(root) => Arc::clone(root),
             None => {
-                let root = Arc::new(json!({"spec": at_revision(replica, &key.0, &key.1)?}));
+                let history = replica.history(&key.0)?;
+                let root = Arc::new(json!({"spec": spec_at(&key.0, &history, &key.1)}));
                 if self.0.len() == PINS_MAX {
                     self.0.clear();
                 }
@@ -241,12 +246,11 @@ impl Pins {
 
 /// The spec that a document had at a revision, the last time it had it. A revision that is nowhere in the
 /// history gives a spec that resolution refuses, so that the sites keep what they run.
-fn at_revision<S: Store>(replica: &Replica<S>, document: &Document, pin: &str) -> Result<Value, StoreError> {
-    let history = replica.history(document)?;
+fn spec_at(document: &Document, history: &[HistoryEntry], pin: &str) -> Value {
     let mut state = DocumentState::new();
     let mut seen: Vec<(&Event, Effect)> = Vec::with_capacity(history.len());
     let mut found = None;
-    for entry in &history {
+    for entry in history {
         seen.push((&entry.event, entry.effect));
         if state.apply(&entry.event, entry.effect).is_err() {
             // Concurrent with what came before: executed anew, as the replica itself did.
@@ -258,7 +262,7 @@ fn at_revision<S: Store>(replica: &Replica<S>, document: &Document, pin: &str) -
             found = Some(resource["spec"].take());
         }
     }
-    Ok(found.unwrap_or_else(|| json!({"revision": pin})))
+    found.unwrap_or_else(|| json!({"revision": pin}))
 }
 
 /// Whether a local override has outlived what its site allows.
@@ -268,14 +272,15 @@ fn is_over<S: Store>(replica: &Replica<S>, document: &Document, now_ms: u64) -> 
         Some(site) => replica.get(&site)?,
         None => None,
     };
-    let lifetime = site.as_ref().and_then(|site| site.resource.pointer("/spec/localOverride/maxTTL"));
-    let Some(lifetime_ms) = lifetime.and_then(Value::as_str).and_then(parse_duration) else {
-        return Ok(false);
-    };
-    let state = replica.state(document)?;
-    let written_ms =
-        state.as_ref().and_then(|state| state.origin(&state.last()?.id)).map_or(0, |origin| origin.time_ms);
-    Ok(now_ms.saturating_sub(written_ms) > lifetime_ms)
+    Ok(is_too_old(site.as_ref(), replica.state(document)?.as_deref(), now_ms))
+}
+
+/// Whether an override was written longer ago than its site lets one stand.
+fn is_too_old(site: Option<&View>, state: Option<&DocumentState>, now_ms: u64) -> bool {
+    let lifetime = site.and_then(|site| site.resource.pointer("/spec/localOverride/maxTTL"));
+    let Some(lifetime_ms) = lifetime.and_then(Value::as_str).and_then(parse_duration) else { return false };
+    let written_ms = state.and_then(|state| state.origin(&state.last()?.id)).map_or(0, |origin| origin.time_ms);
+    now_ms.saturating_sub(written_ms) > lifetime_ms
 }
 
 /// A map of texts; what is no text is left out, as selectors read it.

@@ -28,7 +28,7 @@ pub struct Explanation {
     pub ambiguous: bool,
     /// For a map, the paths of the leaves that layers wrote below it.
     pub leaves: Vec<String>,
-    /// The variables that the source mentions.
+    /// The variables that the source, or a profile that it beat, mentions.
     pub variables: Vec<(String, Option<Variable>)>,
 }
 
@@ -111,9 +111,14 @@ pub fn explain(inputs: &Inputs<'_>, path: &str) -> Result<Explanation, ExplainEr
     let mut render = Render { selected: &selected, variables: &variables };
     merged.tree.render(&mut render)?;
     let value = merged.tree.render_at(path.keys(), &mut render)?;
-    let mut names = Vec::new();
-    if source.kind == "Profile" {
-        mentioned(&source.value, &mut |name| names.push(name.to_owned()));
+    // Overrides are not substituted in; what they beat was.
+    let mut names: Vec<String> = Vec::new();
+    for written in std::iter::once(&source).chain(&found.standing).filter(|found| found.kind == "Profile") {
+        mentioned(&written.value, &mut |name| {
+            if !names.iter().any(|known| known == name) {
+                names.push(name.to_owned());
+            }
+        });
     }
     let printed = path.to_string();
     let ambiguous = super::merge::ambiguities(&selected)?;

@@ -1,6 +1,7 @@
 //! `GET /v1/history/{kind}/{namespace}/{name}`: every event of a document that is held, oldest first.
 //!
-//! Each entry says who wrote what, when, why, and whether it counts. The kind is a kind or a plural.
+//! Each entry says who wrote what, through which node, when, why, and whether it counts. The kind is a kind or
+//! a plural.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -8,13 +9,16 @@ use driftless_core::document::Effect;
 use driftless_core::event::{Event, Operation};
 use driftless_core::name::{Document, Kind};
 use driftless_core::replica::HistoryEntry;
+use driftless_core::store::StoreError;
 use serde_json::{Value, json};
 
-use super::Api;
 use super::kinds::Served;
 use super::status_error::StatusError;
 use super::time::rfc3339;
+use super::trace::{node_of, void};
+use super::version::Versions;
 use super::write::named;
+use super::{Api, Held};
 
 type Answer = Result<Json<Value>, StatusError>;
 
@@ -34,11 +38,15 @@ pub(super) async fn namespaced(
 async fn history(api: &Api, kind: &str, namespace: Option<&str>, name: &str) -> Answer {
     let document = document(api, kind, namespace, name)?;
     let asked = document.clone();
-    let entries = api.read(move |held| held.history(&asked)).await?.map_err(StatusError::internal)?;
+    let versions = api.versions();
+    let entries = api.read(move |held| {
+        let history = held.history(&asked)?;
+        Ok(history.iter().map(|entry| entry_json(held, versions, entry)).collect::<Vec<Value>>())
+    });
+    let entries = entries.await?.map_err(|error: StoreError| StatusError::internal(error))?;
     if entries.is_empty() {
         return Err(StatusError::not_found(named(&document)));
     }
-    let entries: Vec<Value> = entries.iter().map(|entry| entry_json(api, entry)).collect();
     Ok(Json(json!({
         "kind": document.kind().name(),
         "namespace": document.namespace(),
@@ -67,15 +75,17 @@ pub(super) fn document(
     Document::new(kind, namespace, name).map_err(|error| StatusError::bad_request(error.to_string()))
 }
 
-fn entry_json(api: &Api, entry: &HistoryEntry) -> Value {
+/// An event, for people.
+pub(super) fn entry_json(held: &Held, versions: Versions, entry: &HistoryEntry) -> Value {
     let header = entry.event.header();
-    json!({
+    let mut shown = json!({
         "event": entry.event.id().to_string(),
-        "resourceVersion": api.versions().format(entry.position),
+        "resourceVersion": versions.format(entry.position),
         "time": rfc3339(header.time_ms),
         "timeMs": header.time_ms,
         "by": header.by,
         "reason": header.reason,
+        "node": node_of(held, &header.chain.author),
         "author": header.chain.author.to_string(),
         "boot": header.chain.boot.to_string(),
         "authorSeq": header.author_seq,
@@ -88,7 +98,11 @@ fn entry_json(api: &Api, entry: &HistoryEntry) -> Value {
         },
         "needsNewerVersion": entry.event.needs_newer_version(),
         "operations": operations(&entry.event),
-    })
+    });
+    if entry.effect == Effect::Void {
+        shown["why"] = json!(void(held.authority(), header).message);
+    }
+    shown
 }
 
 fn operations(event: &Event) -> Vec<Value> {

@@ -132,6 +132,8 @@ pub(super) struct ListQuery {
     pub(super) send_initial_events: Option<String>,
     pub(super) timeout_seconds: Option<u64>,
     pub(super) include_object: Option<String>,
+    /// Ours: a moment, as [`super::past::moment`] reads it; now unless given.
+    pub(super) at: Option<String>,
     #[serde(rename = "continue")]
     pub(super) continued: String,
 }

@@ -17,7 +17,7 @@ use super::server::Stop;
 use super::status_error::StatusError;
 use super::table::table;
 use super::write::{Wish, WriteRequest, write};
-use super::{Api, Caller, GROUP_VERSION, site_status, watch};
+use super::{Api, Caller, GROUP_VERSION, past, site_status, watch};
 
 type Answer = Result<Response, StatusError>;
 
@@ -98,6 +98,9 @@ pub(super) async fn list(
     let query: ListQuery = request::query(&uri)?;
     let filter = Filter::new(path.target()?, &query)?;
     let wants_table = request::wants_table(&headers);
+    if let Some(at_ms) = past::moment_of(&api, query.at.as_deref()).await? {
+        return list_past(&api, &filter, &query, at_ms, wants_table).await;
+    }
     if is_true(query.watch.as_deref()) {
         return watch::watch(api, filter, &query, wants_table, stop.map(|Extension(stop)| stop)).await;
     }
@@ -134,6 +137,16 @@ pub(super) async fn read(
     let query: ListQuery = request::query(&uri)?;
     let (target, document) = path.document(&api)?;
     let name = document.name().to_owned();
+    if let Some(at_ms) = past::moment_of(&api, query.at.as_deref()).await? {
+        let past = past::documents(&api, [document.clone()].into(), at_ms).await?;
+        let view = past.view(&document).map_err(|forgotten| past::gone(&forgotten))?;
+        let view = view.ok_or_else(|| StatusError::not_found(target.named(&name)))?;
+        return Ok(match request::wants_table(&headers) {
+            true => Json(table(target.served.kind, &[as_it_was(&api, &view)], json!({}), query.rows(), at_ms)),
+            false => Json(as_it_was(&api, &view)),
+        }
+        .into_response());
+    }
     let view = api.read(move |held| held.get(&document)).await?.map_err(StatusError::internal)?;
     let view = view.ok_or_else(|| StatusError::not_found(target.named(&name)))?;
     let resources = rendered(&api, vec![view]).await?;
@@ -145,6 +158,43 @@ pub(super) async fn read(
         }
         false => Json(resources.into_iter().next()).into_response(),
     })
+}
+
+/// A list as of a time.
+async fn list_past(
+    api: &Api,
+    filter: &Filter,
+    query: &ListQuery,
+    at_ms: u64,
+    wants_table: bool,
+) -> Answer {
+    if is_true(query.watch.as_deref()) {
+        return Err(StatusError::bad_request("at: the past does not change; leave out the watch"));
+    }
+    let (served, namespace) = (filter.target.served, filter.target.namespace.clone());
+    let names = api.read(move |held| held.names_ever(served.kind, namespace.as_deref())).await?;
+    let wanted = names.into_iter().filter(|document| filter.is_about(document)).collect();
+    let past = past::documents(api, wanted, at_ms).await?;
+    let mut views = past.views(served.kind).map_err(|forgotten| past::gone(&forgotten))?;
+    views.retain(|view| filter.matches(view));
+    let resources: Vec<Value> = views.iter().map(|view| as_it_was(api, view)).collect();
+    Ok(Json(match wants_table {
+        true => table(served.kind, &resources, json!({}), query.rows(), at_ms),
+        false => json!({
+            "kind": format!("{}List", served.kind),
+            "apiVersion": GROUP_VERSION,
+            "metadata": {},
+            "items": resources,
+        }),
+    })
+    .into_response())
+}
+
+/// A resource of the past. What a node computes of the present, such as a site's status, is not joined.
+fn as_it_was(api: &Api, view: &View) -> Value {
+    let mut resource = (*view.resource).clone();
+    resource["metadata"]["resourceVersion"] = json!(api.versions().format(view.version));
+    resource
 }
 
 /// What every request that changes something consists of.
@@ -279,7 +329,7 @@ async fn finish(api: &Api, target: &Target, request: WriteRequest) -> Answer {
     })
 }
 
-async fn new_write(
+pub(super) async fn new_write(
     api: &Api,
     document: Document,
     wish: Wish,

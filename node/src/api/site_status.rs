@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use driftless_core::name::{Document, Kind};
 use driftless_core::replica::View;
-use driftless_core::resolve::{resolve, revision, short};
+use driftless_core::resolve::{Denied, resolve, revision, short};
 use serde_json::{Map, Value, json};
 
 use super::resources::DOCUMENTS_PER_READ;
@@ -47,7 +47,13 @@ type Remembered = ([u8; 32], Arc<Outcome>);
 #[derive(Debug)]
 pub(super) struct Outcome {
     config_hash: String,
-    profiles: Vec<String>,
+    pub(super) profiles: Vec<String>,
+    /// Names of the overrides that apply.
+    pub(super) overrides: Vec<String>,
+    /// Names of the apps that the site should run.
+    pub(super) apps: Vec<String>,
+    /// Writes of overrides that do not stand.
+    pub(super) denied: Vec<Denied>,
     pub(super) conditions: Vec<Value>,
     pub(super) failed: Option<(String, String)>,
 }
@@ -202,6 +208,9 @@ impl Outcome {
                 .map(|found| condition(&found.type_, &found.status, &found.reason, &found.message))
                 .collect(),
             failed: resolution.failed.map(|failure| (failure.reason.to_owned(), failure.to_string())),
+            overrides: resolution.overrides,
+            apps: resolution.apps.as_object().into_iter().flatten().map(|(app, _)| app.clone()).collect(),
+            denied: resolution.denied,
             profiles: resolution.profiles.into_iter().map(|profile| profile.name).collect(),
             config_hash: resolution.config_hash,
         }

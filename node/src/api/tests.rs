@@ -9,10 +9,13 @@ use tower_service::Service as _;
 use super::testing::{Bench, NOON_MS};
 use super::*;
 
+mod auditing;
 mod causes;
 mod kubernetes;
 mod own;
+mod past;
 mod resolving;
+mod reverting;
 mod serving;
 mod watching;
 

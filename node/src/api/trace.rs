@@ -22,7 +22,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 pub use subject::ChangeName;
-pub(super) use subject::{Subject, find};
+pub(super) use subject::{Subject, find, node_of, void};
 use verdict::{Site, State, Verdict};
 
 use super::history::document as document_of;

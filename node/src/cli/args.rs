@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::commands::{
-    apply, auth, authority, completion, config, conflicts, create, delete, describe, diff, edge, edit,
-    explain, get, history, hub, import, label, patch, peers, resolve, revoke, site, status, token, trace,
-    verify, version, wait, why,
+    apply, audit, auth, authority, blame, completion, config, conflicts, create, delete, describe, diff,
+    edge, edit, explain, get, history, hub, import, label, patch, peers, resolve, revert, revoke, site,
+    status, token, trace, verify, version, wait, why,
 };
 use super::demo;
 use super::query::Query;
@@ -110,6 +110,9 @@ pub enum Command {
     Why(why::Why),
     WhyNot(why::WhyNot),
     History(history::History),
+    Blame(blame::Blame),
+    Audit(audit::Audit),
+    Revert(revert::Revert),
     #[command(subcommand)]
     Conflicts(conflicts::Conflicts),
     Status(status::Status),

@@ -1,8 +1,10 @@
 //! The commands, a file for each or for a few that belong together.
 
 pub(super) mod apply;
+pub(super) mod audit;
 pub(super) mod auth;
 pub(super) mod authority;
+pub(super) mod blame;
 pub(super) mod completion;
 pub(super) mod config;
 pub(super) mod conflicts;
@@ -22,6 +24,7 @@ pub(super) mod manifests;
 pub(super) mod patch;
 pub(super) mod peers;
 pub(super) mod resolve;
+pub(super) mod revert;
 pub(super) mod revoke;
 mod settings;
 pub(super) mod site;
@@ -65,6 +68,9 @@ pub(super) async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Why(command) => done(command.run(&session()?).await),
         Command::WhyNot(command) => done(command.run(&session()?).await),
         Command::History(command) => done(command.run(&session()?).await),
+        Command::Blame(command) => done(command.run(&session()?).await),
+        Command::Audit(command) => done(command.run(&session()?).await),
+        Command::Revert(command) => done(command.run(&session()?).await),
         Command::Conflicts(command) => done(command.run(&session()?).await),
         Command::Status(command) => done(command.run(&session()?).await),
         Command::Peers(command) => done(command.run(&session()?).await),

@@ -9,6 +9,7 @@
 mod emit;
 mod inputs;
 mod json;
+mod lines;
 mod scalar;
 mod tree;
 
@@ -16,6 +17,7 @@ use serde_json::Value;
 
 pub use emit::to_yaml;
 pub use inputs::{INPUT_FILES_MAX, InputError, read_inputs};
+pub use lines::{Line, lines};
 
 /// The largest input in bytes, after decompression.
 pub const INPUT_BYTES_MAX: usize = 32 << 20;

@@ -6,7 +6,7 @@ use driftless_core::authority::{Authority, Enrolment};
 use driftless_core::document::{DELETED_PATH, DocumentState, Effect, Stamped};
 use driftless_core::event::{Event, Header, Operation, SCHEMA_VERSION};
 use driftless_core::group::Record;
-use driftless_core::ids::{EventId, FleetId};
+use driftless_core::ids::{Author, EventId, FleetId};
 use driftless_core::log::Entry;
 use driftless_core::name::{Document, Kind, Scope};
 use driftless_core::replica::HistoryEntry;
@@ -140,7 +140,7 @@ fn describe(held: &Held, entry: HistoryEntry) -> Result<Subject, StoreError> {
     };
     Ok(Subject {
         place: EventPlace { scope: document.scope(), chain: header.chain, seq: header.author_seq },
-        author: author(held.fleet(), authority, header),
+        author: node_of(held, &header.chain.author),
         void: (entry.effect == Effect::Void).then(|| void(authority, header)),
         needs_version,
         fate,
@@ -149,17 +149,18 @@ fn describe(held: &Held, entry: HistoryEntry) -> Result<Subject, StoreError> {
     })
 }
 
-fn author(fleet: FleetId, authority: &Authority, header: &Header) -> String {
-    match authority.enrolments(&header.chain.author).next() {
-        _ if header.chain.author == fleet.into() => "the fleet's authority".to_owned(),
+/// The node that a key belongs to, as people know it.
+pub(in crate::api) fn node_of(held: &Held, author: &Author) -> String {
+    match held.authority().enrolments(author).next() {
+        _ if *author == held.fleet().into() => "the fleet's authority".to_owned(),
         Some(Enrolment::Hub { name }) => name.clone(),
         Some(Enrolment::Site { namespace, site, node }) => format!("{namespace}/{site}.{node}"),
-        None => format!("the key {}", header.chain.author.short()),
+        None => format!("the key {}", author.short()),
     }
 }
 
 /// Why an event has no effect.
-fn void(authority: &Authority, header: &Header) -> Why {
+pub(in crate::api) fn void(authority: &Authority, header: &Header) -> Why {
     let author = &header.chain.author;
     if !authority.is_enrolled(author) {
         return Why::new("VoidNotEnrolled", "void: the key that signed it is not enrolled here");

@@ -57,7 +57,7 @@ async fn both(session: &Session, manifest: &Manifest) -> Result<(Value, Value), 
 }
 
 /// What people compare: without what a node adds and what `apply` remembers.
-fn shown(resource: &Value) -> String {
+pub(super) fn shown(resource: &Value) -> String {
     let mut resource = resource.clone();
     if resource.is_null() {
         return String::new();

@@ -24,7 +24,11 @@ Examples:
   driftless get sites -o jsonpath='{.items[*].metadata.name}'
   driftless get machines -o custom-columns=NAME:.metadata.name,CPU:.spec.capacity.cpu
   driftless get sites -w
-  driftless get --raw /v1/digest")]
+  driftless get profile/store-base -o yaml --at 2026-11-25T14:00:00Z
+  driftless get --raw /v1/digest
+
+--at shows what the events that this node holds came to then, by the clocks of their authors, without what is only
+known of the present, such as a site's status.")]
 pub struct Get {
     /// KIND, KIND,KIND, KIND NAME…, KIND/NAME…, or all
     #[arg(required_unless_present = "raw", conflicts_with = "raw")]
@@ -44,8 +48,11 @@ pub struct Get {
     /// In all namespaces
     #[arg(long, short = 'A')]
     pub all_namespaces: bool,
+    /// As it was: a time, a duration before now, or an event
+    #[arg(long, value_name = "TIME|AGO|EVENT")]
+    pub at: Option<String>,
     /// Go on and show what changes
-    #[arg(long, short)]
+    #[arg(long, short, conflicts_with = "at")]
     pub watch: bool,
     /// What is not there is no error
     #[arg(long)]
@@ -114,6 +121,7 @@ impl Get {
                     (*resource, resource.path(Some(&session.namespace), Some(name)))
                 }
             };
+            let path = path.with_some("at", self.at.as_deref());
             let ask = Ask::get(path.as_str()).as_table(output.wants_table());
             match session.client.json(ask).await.map_err(Failure::from) {
                 Ok(mut answer) => {

@@ -19,12 +19,16 @@ const CELL_CHARS_MAX: usize = 60;
 #[command(after_help = "\
 Examples:
   driftless history profile/store-base
-  driftless history profile/store-base -o yaml")]
+  driftless history profile/store-base -o wide
+  driftless history profile/store-base -o yaml
+
+Oldest first, in the order in which this node took the events; times are those of the authors' clocks. `audit` looks
+at all resources, `blame` at each line of one, `revert` takes an event back.")]
 pub struct History {
     /// KIND/NAME or KIND NAME
     #[arg(required = true, num_args = 1..=2)]
     pub names: Vec<String>,
-    /// json or yaml: also operations and dependencies of each event
+    /// wide: also the node that wrote and every change in full; json or yaml: also dependencies
     #[arg(long, short, value_name = "FORM")]
     pub output: Option<String>,
     /// No header line
@@ -40,8 +44,11 @@ impl History {
         };
         let answer = session.get(&resource_path("/v1/history", *resource, &session.namespace, name)).await?;
         match Output::parse(self.output.as_deref().unwrap_or_default()) {
-            Ok(Output::Table | Output::Wide) => {
-                let lines = lines(&answer, None);
+            Ok(output @ (Output::Table | Output::Wide)) => {
+                let lines = match output {
+                    Output::Wide => wide(&answer),
+                    _ => lines(&answer, None),
+                };
                 print::out(&align(if self.no_headers { &lines[1..] } else { &lines }))
             }
             Ok(output) => print::out(&render_objects(&[answer], true, &output, self.no_headers)?),
@@ -60,23 +67,42 @@ pub(super) fn lines(history: &Value, last: Option<usize>) -> Vec<Vec<String>> {
 
 fn line(entry: &Value) -> Vec<String> {
     let text = |key: &str| entry[key].as_str().unwrap_or_default().to_owned();
-    let effect = match entry["needsNewerVersion"].as_bool() {
-        Some(true) => "NeedsNewerVersion".to_owned(),
-        _ => text("effect"),
+    vec![text("time"), text("by"), effect(entry), short(&text("event")), change(entry), text("reason")]
+}
+
+/// The same, with the node and every change in full.
+fn wide(history: &Value) -> Vec<Vec<String>> {
+    let entries = history["entries"].as_array().into_iter().flatten();
+    let header = ["TIME", "BY", "NODE", "EFFECT", "EVENT", "REASON", "CHANGE"].map(str::to_owned).to_vec();
+    let line = |entry: &Value| {
+        let text = |key: &str| entry[key].as_str().unwrap_or_default().to_owned();
+        let why = if entry["why"].is_string() { format!(" ({})", text("why")) } else { String::new() };
+        let effect = format!("{}{why}", effect(entry));
+        vec![text("time"), text("by"), text("node"), effect, short(&text("event")), text("reason"), changes(entry)]
     };
-    vec![
-        text("time"),
-        text("by"),
-        effect,
-        short(&text("event")),
-        change(&entry["operations"]),
-        text("reason"),
-    ]
+    std::iter::once(header).chain(entries.map(line)).collect()
+}
+
+/// Whether an event counts, in a word.
+pub(super) fn effect(entry: &Value) -> String {
+    match entry["needsNewerVersion"].as_bool() {
+        Some(true) => "NeedsNewerVersion".to_owned(),
+        _ => entry["effect"].as_str().unwrap_or_default().to_owned(),
+    }
 }
 
 /// What an event did, as far as it fits.
-fn change(operations: &Value) -> String {
-    let operations = operations.as_array().map_or(&[][..], Vec::as_slice);
+pub(super) fn change(entry: &Value) -> String {
+    let text = changes(entry);
+    match text.chars().count() > CELL_CHARS_MAX {
+        true => text.chars().take(CELL_CHARS_MAX - 1).chain(['…']).collect(),
+        false => text,
+    }
+}
+
+/// What an event did: each path, and what was put there. The deletion of the whole resource is a word.
+fn changes(entry: &Value) -> String {
+    let operations = entry["operations"].as_array().map_or(&[][..], Vec::as_slice);
     let shown: Vec<String> = operations
         .iter()
         .filter(|operation| {
@@ -85,17 +111,14 @@ fn change(operations: &Value) -> String {
         .map(|operation| {
             let path = dotted(operation["path"].as_str().unwrap_or_default());
             match operation["op"].as_str() {
+                Some("put") if path.is_empty() => "deleted".to_owned(),
                 Some("put") => format!("{path}={}", operation["value"]),
                 Some("delete") => format!("{path}-"),
                 _ => format!("{path}?"),
             }
         })
         .collect();
-    let text = shown.join(" ");
-    match text.chars().count() > CELL_CHARS_MAX {
-        true => text.chars().take(CELL_CHARS_MAX - 1).chain(['…']).collect(),
-        false => text,
-    }
+    shown.join(" ")
 }
 
 /// An event's id as people can compare it.

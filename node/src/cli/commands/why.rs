@@ -18,12 +18,18 @@ use crate::cli::session::Session;
 #[command(after_help = "\
 Examples:
   driftless why site/store-17 pos.replicas
-  driftless why site/store-17 'labels[\"a.b/c\"]' -o json")]
+  driftless why site/store-17 'labels[\"a.b/c\"]' -o json
+  driftless why site/store-17 pos.replicas --at 2026-11-25T14:00:00Z
+
+--at asks what the events that this node holds came to then, by the clocks of their authors.")]
 pub struct Why {
     /// site/NAME
     pub site: String,
     /// A path of the site's values, as in pos.replicas
     pub path: String,
+    /// As it was: a time, a duration before now, or an event
+    #[arg(long, value_name = "TIME|AGO|EVENT")]
+    pub at: Option<String>,
     /// yaml, json or jsonpath=TEMPLATE
     #[arg(long, short, value_name = "FORM")]
     pub output: Option<String>,
@@ -33,12 +39,16 @@ pub struct Why {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  driftless why-not profile/store-base site/depot-3")]
+  driftless why-not profile/store-base site/depot-3
+  driftless why-not profile/store-base site/depot-3 --at 2h")]
 pub struct WhyNot {
     /// profile/NAME
     pub profile: String,
     /// site/NAME
     pub site: String,
+    /// As it was: a time, a duration before now, or an event
+    #[arg(long, value_name = "TIME|AGO|EVENT")]
+    pub at: Option<String>,
     /// yaml, json or jsonpath=TEMPLATE
     #[arg(long, short, value_name = "FORM")]
     pub output: Option<String>,
@@ -48,7 +58,8 @@ impl Why {
     pub(in crate::cli) async fn run(self, session: &Session) -> Result<(), Failure> {
         let site = parse_of_kind(&self.site, Kind::Site)?;
         let path = Query::new("/v1/why").with("site", &site).with("namespace", &session.namespace);
-        show(session, path.with("path", &self.path), self.output.as_deref(), text::why).await
+        let path = path.with("path", &self.path).with_some("at", self.at.as_deref());
+        show(session, path, self.output.as_deref(), text::why).await
     }
 }
 
@@ -57,7 +68,8 @@ impl WhyNot {
         let profile = parse_of_kind(&self.profile, Kind::Profile)?;
         let site = parse_of_kind(&self.site, Kind::Site)?;
         let path = Query::new("/v1/why-not").with("site", &site).with("namespace", &session.namespace);
-        show(session, path.with("profile", &profile), self.output.as_deref(), text::why_not).await
+        let path = path.with("profile", &profile).with_some("at", self.at.as_deref());
+        show(session, path, self.output.as_deref(), text::why_not).await
     }
 }
 

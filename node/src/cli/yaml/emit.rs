@@ -27,7 +27,7 @@ pub fn to_yaml(value: &Value) -> String {
 }
 
 /// The keys of an object in the order in which kubectl's users read it.
-fn ordered(map: &Map<String, Value>) -> Vec<(&String, &Value)> {
+pub(super) fn ordered(map: &Map<String, Value>) -> Vec<(&String, &Value)> {
     let resource = map.contains_key("apiVersion") && map.contains_key("kind");
     let rank = |key: &str| match (resource, key) {
         (true, "apiVersion") => 0,

@@ -30,11 +30,11 @@ pub(super) fn why(answer: &Value) -> String {
     for (name, variable) in answer["variables"].as_object().into_iter().flatten() {
         match variable {
             Value::Null => out.push_str(&format!("  ${{{name}}} has no value\n")),
-            found => out.push_str(&format!(
-                "  ${{{name}}} is {}, from {}\n",
-                found["value"],
-                text(&found["source"])
-            )),
+            found => {
+                let source = text(&found["source"]);
+                out.push_str(&format!("  ${{{name}}} is {}, from {source}\n", found["value"]));
+                writer(&mut out, found);
+            }
         }
     }
     let leaves: Vec<&Value> = items(&answer["leaves"]).collect();
