@@ -43,7 +43,7 @@ use crate::vector::Vector;
 
 pub use labels::LabelSelector;
 pub use merge::{MergeError, Merged, ProtocolViolation, Refusal, RefusalReason, Want};
-pub use past::{EventsRead, Past, PastError, as_of, before};
+pub use past::{EventsRead, Past, PastError, as_of, before, counts_from};
 pub use read::{Change, Expired, HistoryEntry, View};
 pub use repair::{Fault, ScrubCounts};
 pub use scope::{Durable, Labels};

@@ -18,6 +18,7 @@ mod netns;
 mod partition;
 mod policy;
 mod presence;
+mod provenance;
 mod revocation;
 mod rig;
 mod roles;

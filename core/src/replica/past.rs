@@ -121,6 +121,12 @@ pub fn before(history: &[HistoryEntry], event: &EventId) -> Result<Option<Past>,
     executed(history.iter().filter(|entry| included(entry)))
 }
 
+/// From when on an event of a history counts, in milliseconds since 1970: as of this time it is shown. `None` if
+/// it is not in it.
+pub fn counts_from(history: &[HistoryEntry], event: &EventId) -> Option<u64> {
+    times(history).get(event).copied()
+}
+
 /// From when on each event counts.
 fn times(history: &[HistoryEntry]) -> BTreeMap<EventId, u64> {
     let mut times = BTreeMap::new();
@@ -232,7 +238,8 @@ mod tests {
         put(&mut a, 2, 7_000);
         carry(&a, &mut b);
         // This hub's clock is behind: its event counts from the time of what it has seen.
-        put(&mut b, 3, 1_000);
+        let late = put(&mut b, 3, 1_000);
+        assert_eq!(counts_from(&history(&b), &late), Some(7_000));
         assert_eq!(replicas(as_of(&history(&b), 6_999)), None);
         assert_eq!(replicas(as_of(&history(&b), 7_000)), Some(json!(3)));
     }

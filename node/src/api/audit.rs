@@ -7,12 +7,12 @@
 //! What sites say of themselves all day is left out unless it is asked for, but for what is void. Which sites
 //! an event of a profile, an override or an app concerns is told by what applies to them now.
 
-mod reach;
+mod concerns;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::Uri;
 use driftless_core::document::Effect;
 use driftless_core::ids::EventId;
@@ -21,14 +21,15 @@ use driftless_core::replica::HistoryEntry;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::caller::Right;
 use super::history::entry_json;
 use super::kinds::Served;
 use super::past::{each_event, moment};
 use super::selector::LabelSelector;
-use super::status_error::StatusError;
+use super::status_error::{Named, StatusError};
 use super::time::{parse_rfc3339, rfc3339};
-use super::{Api, request};
-use reach::Reach;
+use super::{Api, Caller, request};
+use concerns::Concerns;
 
 /// Events in one answer unless the client says.
 const SHOWN: usize = 100;
@@ -73,6 +74,8 @@ struct Filter {
     until_ms: u64,
     all: bool,
     limit: usize,
+    /// Also what concerns the fleet as a whole.
+    fleet: bool,
     /// Only what is older than this.
     before: Option<Place>,
 }
@@ -89,20 +92,31 @@ enum Wanted {
 
 /// `{items, continue, node, asOf}`; see `history` for what an item says, and beside that `kind`, `namespace`,
 /// `name`, `sites` (`{count, names}`, null where that cannot be told) and `denied` (path and profile).
-pub(super) async fn audit(State(api): State<Api>, uri: Uri) -> Result<Json<Value>, StatusError> {
-    let filter = filter(&api, request::query(&uri)?).await?;
+pub(super) async fn audit(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    uri: Uri,
+) -> Result<Json<Value>, StatusError> {
+    let mut filter = filter(&api, request::query(&uri)?).await?;
+    filter.fleet = caller.may(Right::Read, None).is_ok();
+    if !filter.fleet {
+        // Whoever may read in some namespaces only asks for one of them, and learns nothing of the fleet.
+        let namespace = filter.namespace.as_deref();
+        let named = Named { plural: "namespaces", kind: "Namespace", name: namespace.unwrap_or_default() };
+        caller.may(Right::Read, namespace).map_err(|why| StatusError::forbidden(named, &why))?;
+    }
     let scopes: Vec<Scope> = api.read(|held| held.scopes().cloned().collect()).await?;
     // Whom an event concerns is worked out before where it decides, else only for what is shown.
-    let mut reach = Reach::default();
+    let mut concerns = Concerns::default();
     if filter.asks_for_sites() || filter.effect == Some(Wanted::Denied) {
         for namespace in namespaces(&scopes, filter.namespace.as_deref()) {
-            reach.learn(&api, &namespace).await?;
+            concerns.learn(&api, &namespace).await?;
         }
     }
     let mut newest: BTreeMap<Place, HistoryEntry> = BTreeMap::new();
     for scope in scopes.iter().filter(|scope| filter.may_be_in(scope)) {
         each_event(&api, scope, |entry| {
-            if filter.matches(&entry, &reach) {
+            if filter.matches(&entry, &concerns) {
                 newest.insert((entry.event.header().time_ms, entry.event.id()), entry);
                 if newest.len() > filter.limit + 1 {
                     newest.pop_first();
@@ -121,9 +135,9 @@ pub(super) async fn audit(State(api): State<Api>, uri: Uri) -> Result<Json<Value
     let shown: BTreeSet<String> =
         newest.values().map(|entry| entry.event.header().document.namespace().to_owned()).collect();
     for namespace in shown.iter().filter(|namespace| !namespace.is_empty()) {
-        reach.learn(&api, namespace).await?;
+        concerns.learn(&api, namespace).await?;
     }
-    let items = items(&api, newest.into_values().rev().collect(), &reach).await?;
+    let items = items(&api, newest.into_values().rev().collect(), &concerns).await?;
     Ok(Json(json!({
         "items": items,
         "continue": goes_on,
@@ -132,10 +146,10 @@ pub(super) async fn audit(State(api): State<Api>, uri: Uri) -> Result<Json<Value
     })))
 }
 
-async fn items(api: &Api, entries: Vec<HistoryEntry>, reach: &Reach) -> Result<Vec<Value>, StatusError> {
+async fn items(api: &Api, entries: Vec<HistoryEntry>, concerns: &Concerns) -> Result<Vec<Value>, StatusError> {
     let versions = api.versions();
     let concerned: Vec<(Value, Value)> =
-        entries.iter().map(|entry| (reach.sites_json(entry), reach.denied_json(entry))).collect();
+        entries.iter().map(|entry| (concerns.sites_json(entry), concerns.denied_json(entry))).collect();
     let shown = api.read(move |held| {
         entries.iter().map(|entry| (entry.event.header().document.clone(), entry_json(held, versions, entry))).collect()
     });
@@ -210,6 +224,7 @@ async fn filter(api: &Api, query: AuditQuery) -> Result<Filter, StatusError> {
         since_ms,
         until_ms,
         all: request::is_true(query.all.as_deref()),
+        fleet: true,
         limit: query.limit.unwrap_or(SHOWN).clamp(1, SHOWN_MAX),
         before,
     })
@@ -230,7 +245,7 @@ impl Filter {
         let is_ours = |namespace: &String| self.namespace.as_deref().is_none_or(|wanted| wanted == namespace);
         match scope {
             // What concerns the whole fleet concerns no site in particular.
-            Scope::Fleet => !self.asks_for_sites() && self.kind.is_none_or(Kind::is_fleet_wide),
+            Scope::Fleet => self.fleet && !self.asks_for_sites() && self.kind.is_none_or(Kind::is_fleet_wide),
             _ if self.kind.is_some_and(Kind::is_fleet_wide) => false,
             Scope::Profiles { namespace } => {
                 is_ours(namespace)
@@ -249,7 +264,7 @@ impl Filter {
         }
     }
 
-    fn matches(&self, entry: &HistoryEntry, reach: &Reach) -> bool {
+    fn matches(&self, entry: &HistoryEntry, concerns: &Concerns) -> bool {
         let header = entry.event.header();
         let document = &header.document;
         let holds = |wanted: &Option<String>, text: &str| {
@@ -262,16 +277,16 @@ impl Filter {
             && (self.all || self.kind.is_some() || entry.effect == Effect::Void || !is_said_by_sites(document))
             && holds(&self.user, &header.by)
             && holds(&self.reason, &header.reason)
-            && self.is_of_effect(entry, reach)
-            && (!self.asks_for_sites() || reach.concerns(document, self.site.as_deref(), &self.labels))
+            && self.is_of_effect(entry, concerns)
+            && (!self.asks_for_sites() || concerns.include(document, self.site.as_deref(), &self.labels))
     }
 
-    fn is_of_effect(&self, entry: &HistoryEntry, reach: &Reach) -> bool {
+    fn is_of_effect(&self, entry: &HistoryEntry, concerns: &Concerns) -> bool {
         match self.effect {
             None => true,
             Some(Wanted::Effective) => entry.effect == Effect::Effective,
             Some(Wanted::Void) => entry.effect == Effect::Void,
-            Some(Wanted::Denied) => !reach.denied(entry).is_empty(),
+            Some(Wanted::Denied) => !concerns.denied(entry).is_empty(),
         }
     }
 }

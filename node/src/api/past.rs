@@ -1,13 +1,13 @@
 //! `?at=`: resources, resolutions and reasons as they were.
 //!
-//! A moment is a time (RFC 3339), a duration before now, or an event, which stands for its own time. What was
-//! then is what this node's events up to then come to, by the clocks of their authors; see
+//! A moment is a time (RFC 3339), a duration before now, or an event, which stands for the time from which on
+//! it counts. What was then is what this node's events up to then come to, by the clocks of their authors; see
 //! [`driftless_core::replica::as_of`]. Logs are read a page at a time, and executed where nobody waits.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use driftless_core::name::{Document, Scope};
-use driftless_core::replica::HistoryEntry;
+use driftless_core::replica::{HistoryEntry, counts_from};
 
 use super::resolve::blocking;
 use super::status_error::StatusError;
@@ -32,7 +32,10 @@ pub(super) async fn moment(api: &Api, name: &str, text: &str) -> Result<u64, Sta
         return Ok(time_ms);
     }
     if text.len() >= EVENT_CHARS_MIN && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Ok(find(api, &ChangeName::Event(text.to_owned())).await?.event.header().time_ms);
+        let event = find(api, &ChangeName::Event(text.to_owned())).await?.event;
+        let (id, document) = (event.id(), event.header().document.clone());
+        let history = api.read(move |held| held.history(&document)).await?.map_err(StatusError::internal)?;
+        return Ok(counts_from(&history, &id).unwrap_or(event.header().time_ms));
     }
     match parse_duration(text) {
         Some(ago_ms) => Ok(api.now_ms().saturating_sub(ago_ms)),

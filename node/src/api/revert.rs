@@ -56,9 +56,6 @@ pub(super) async fn revert(
     let query: RevertQuery = request::query(&uri)?;
     let mut written: WriteQuery = request::query(&uri)?;
     let subject = find(&api, &ChangeName::Event(event)).await?;
-    if let Some(why) = &subject.void {
-        return Err(StatusError::unprocessable(format!("there is nothing to revert: the event is {}", why.message)));
-    }
     let event = subject.event;
     if written.reason.is_empty() {
         let said = &event.header().reason;
@@ -67,6 +64,9 @@ pub(super) async fn revert(
     }
     let document = event.header().document.clone();
     let request = new_write(&api, document, Wish::Delete, caller, &written).await?;
+    if let Some(why) = subject.void {
+        return Err(StatusError::unprocessable(format!("there is nothing to revert: the event is {}", why.message)));
+    }
     let is_forced = is_true(query.force.as_deref());
     api.write(move |held| taken_back(held, &event, request, is_forced)).await?.map(Json)
 }

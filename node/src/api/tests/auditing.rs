@@ -12,7 +12,7 @@ const HOUR_MS: u64 = 3_600_000;
 /// Somebody else changes a resource, an hour after what was before.
 async fn patch(rig: &mut Rig, who: &str, path: &str, reason: &str, patch: Value) -> Answer {
     rig.bench.pass(HOUR_MS);
-    rig.caller = Some(Caller { name: who.into(), roles: vec![], site: None });
+    rig.caller = Some(Caller { name: who.into(), roles: vec!["admin".into()], site: None });
     let path = format!("{path}?reason={reason}");
     let answer = rig.say(Method::PATCH, &path, "application/merge-patch+json", &patch).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
@@ -163,6 +163,20 @@ async fn a_write_that_a_profile_denies_and_one_that_is_void_are_listed_as_such()
     assert_eq!(names(&void), ["forged"]);
     assert_eq!((&void[0]["effect"], &void[0]["node"]), (&json!("Void"), &json!("eu-2")));
     assert!(void[0]["why"].as_str().unwrap().contains("revoked"), "{void:?}");
+}
+
+#[tokio::test]
+async fn whoever_may_read_one_namespace_audits_that_one() {
+    let mut rig = changed().await;
+    rig.caller = Some(Caller { name: "user/guest".into(), roles: vec!["viewer@acme".into()], site: None });
+    assert_eq!(audit(&rig, "namespace=acme").await.len(), 4);
+    assert_eq!(rig.get("/v1/blame/profiles/acme/store-base").await.status, StatusCode::OK);
+    for query in ["", "namespace=other", "all=true"] {
+        assert_eq!(rig.get(&format!("/v1/audit?{query}")).await.reason(), "Forbidden", "{query}");
+    }
+    let event = audit(&rig, "namespace=acme").await[0]["event"].as_str().unwrap().to_owned();
+    assert_eq!(rig.post(&format!("/v1/revert/{event}"), &Value::Null).await.reason(), "Forbidden");
+    assert_eq!(rig.get("/v1/blame/profiles/other/store-base").await.reason(), "Forbidden");
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use crate::api::status_error::StatusError;
 
 /// What applies to the sites of some namespaces.
 #[derive(Default)]
-pub(super) struct Reach(BTreeMap<String, OfNamespace>);
+pub(super) struct Concerns(BTreeMap<String, OfNamespace>);
 
 #[derive(Default)]
 struct OfNamespace {
@@ -32,7 +32,7 @@ struct OfNamespace {
 /// Pointer, path, and the profile that enforces it.
 type DeniedWrite = (String, String, Option<String>);
 
-impl Reach {
+impl Concerns {
     /// Works out a namespace, unless that was done.
     pub(super) async fn learn(&mut self, api: &Api, namespace: &str) -> Result<(), StatusError> {
         if self.0.contains_key(namespace) {
@@ -60,7 +60,7 @@ impl Reach {
 
     /// Whether a document concerns a site of this name, with these labels. One that applies to no site any
     /// more, or was deleted, may have concerned any.
-    pub(super) fn concerns(&self, document: &Document, site: Option<&str>, labels: &LabelSelector) -> bool {
+    pub(super) fn include(&self, document: &Document, site: Option<&str>, labels: &LabelSelector) -> bool {
         let Some(namespace) = self.0.get(document.namespace()) else { return false };
         let is_meant = |name: &str| {
             site.is_none_or(|site| site == name)
