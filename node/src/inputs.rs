@@ -279,7 +279,8 @@ fn is_over<S: Store>(replica: &Replica<S>, document: &Document, now_ms: u64) -> 
 fn is_too_old(site: Option<&View>, state: Option<&DocumentState>, now_ms: u64) -> bool {
     let lifetime = site.and_then(|site| site.resource.pointer("/spec/localOverride/maxTTL"));
     let Some(lifetime_ms) = lifetime.and_then(Value::as_str).and_then(parse_duration) else { return false };
-    let written_ms = state.and_then(|state| state.origin(&state.last()?.id)).map_or(0, |origin| origin.time_ms);
+    let written_ms =
+        state.and_then(|state| state.origin(&state.last()?.id)).map_or(0, |origin| origin.time_ms);
     now_ms.saturating_sub(written_ms) > lifetime_ms
 }
 

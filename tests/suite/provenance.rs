@@ -133,7 +133,8 @@ fn one_command_each(fleet: &Fleet) {
     let blame = |node: &str| fleet.cli(node, &["blame", "override/store-01.tills"]).ok().stdout;
     let (at_hub, at_edge) = (blame("hub-eu"), blame("store-01"));
     assert_eq!(at_hub, at_edge);
-    let line = |text: &str| at_hub.lines().find(|line| line.contains(text)).unwrap_or_else(|| panic!("{at_hub}"));
+    let line =
+        |text: &str| at_hub.lines().find(|line| line.contains(text)).unwrap_or_else(|| panic!("{at_hub}"));
     assert!(line(" owner: retail").contains("second till"), "{at_hub}");
     let won = line(" replicas: ");
     assert!(["from-eu", "from-us"].iter().any(|reason| won.contains(reason)), "{at_hub}");

@@ -106,9 +106,8 @@ pub fn before(history: &[HistoryEntry], event: &EventId) -> Result<Option<Past>,
     let times = times(history);
     let by_id: BTreeMap<EventId, &HistoryEntry> =
         history.iter().map(|entry| (entry.event.id(), entry)).collect();
-    let dependencies = |id: &EventId| {
-        by_id.get(id).map_or(&[][..], |entry| entry.event.header().dependencies.as_slice())
-    };
+    let dependencies =
+        |id: &EventId| by_id.get(id).map_or(&[][..], |entry| entry.event.header().dependencies.as_slice());
     let (mut open, mut seen) = (dependencies(event).to_vec(), BTreeSet::new());
     while let Some(id) = open.pop() {
         if seen.insert(id) {

@@ -146,12 +146,19 @@ pub(super) async fn audit(
     })))
 }
 
-async fn items(api: &Api, entries: Vec<HistoryEntry>, concerns: &Concerns) -> Result<Vec<Value>, StatusError> {
+async fn items(
+    api: &Api,
+    entries: Vec<HistoryEntry>,
+    concerns: &Concerns,
+) -> Result<Vec<Value>, StatusError> {
     let versions = api.versions();
     let concerned: Vec<(Value, Value)> =
         entries.iter().map(|entry| (concerns.sites_json(entry), concerns.denied_json(entry))).collect();
     let shown = api.read(move |held| {
-        entries.iter().map(|entry| (entry.event.header().document.clone(), entry_json(held, versions, entry))).collect()
+        entries
+            .iter()
+            .map(|entry| (entry.event.header().document.clone(), entry_json(held, versions, entry)))
+            .collect()
     });
     let shown: Vec<(Document, Value)> = shown.await?;
     let item = |((document, mut item), (sites, denied)): ((Document, Value), (Value, Value))| {
@@ -207,9 +214,9 @@ async fn filter(api: &Api, query: AuditQuery) -> Result<Filter, StatusError> {
         None => u64::MAX,
     };
     let before = match some(query.continued) {
-        Some(token) => {
-            Some(place(&token).ok_or_else(|| refused(format!("continue: {token:?} was not given out here")))?)
-        }
+        Some(token) => Some(
+            place(&token).ok_or_else(|| refused(format!("continue: {token:?} was not given out here")))?,
+        ),
         None => None,
     };
     Ok(Filter {
@@ -249,7 +256,9 @@ impl Filter {
             _ if self.kind.is_some_and(Kind::is_fleet_wide) => false,
             Scope::Profiles { namespace } => {
                 is_ours(namespace)
-                    && self.kind.is_none_or(|kind| matches!(kind, Kind::Profile | Kind::Override | Kind::Rollout))
+                    && self
+                        .kind
+                        .is_none_or(|kind| matches!(kind, Kind::Profile | Kind::Override | Kind::Rollout))
             }
             Scope::Site { namespace, site } => {
                 is_ours(namespace)
@@ -274,7 +283,10 @@ impl Filter {
             && self.before.is_none_or(|before| (header.time_ms, entry.event.id()) < before)
             && self.kind.is_none_or(|kind| kind == document.kind())
             && self.name.as_deref().is_none_or(|name| name == document.name())
-            && (self.all || self.kind.is_some() || entry.effect == Effect::Void || !is_said_by_sites(document))
+            && (self.all
+                || self.kind.is_some()
+                || entry.effect == Effect::Void
+                || !is_said_by_sites(document))
             && holds(&self.user, &header.by)
             && holds(&self.reason, &header.reason)
             && self.is_of_effect(entry, concerns)

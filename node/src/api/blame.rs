@@ -54,7 +54,8 @@ async fn blame(api: &Api, document: Document, uri: &Uri) -> Answer {
     let query: BlameQuery = request::query(uri)?;
     let at_ms = past::moment_of(api, query.at.as_deref()).await?;
     let state = state(api, &document, at_ms).await?;
-    let state = state.filter(|state| state.is_live()).ok_or_else(|| StatusError::not_found(named(&document)))?;
+    let state =
+        state.filter(|state| state.is_live()).ok_or_else(|| StatusError::not_found(named(&document)))?;
     let resource = view::resource(&document, &state);
     let answer = json!({
         "kind": document.kind().name(),

@@ -21,7 +21,8 @@ use super::write::{check_enrolled, named, refusal};
 use super::{Api, Caller, request};
 
 /// Where kubectl keeps what it applied last.
-pub(super) const LAST_APPLIED: &str = "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration";
+pub(super) const LAST_APPLIED: &str =
+    "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration";
 /// Most documents in one answer.
 const DOCUMENTS_MAX: usize = 1_000;
 

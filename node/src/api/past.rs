@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use driftless_core::name::{Document, Scope};
 use driftless_core::replica::{HistoryEntry, counts_from};
 
+use super::Api;
 use super::resolve::blocking;
 use super::status_error::StatusError;
 use super::time::{parse_duration, parse_rfc3339, rfc3339};
 use super::trace::{ChangeName, find};
-use super::Api;
 use crate::inputs::{Forgotten, PastDocuments};
 
 /// Bytes of a log that are read in one turn of the replica's owner.

@@ -142,7 +142,9 @@ pub(super) async fn read(
         let view = past.view(&document).map_err(|forgotten| past::gone(&forgotten))?;
         let view = view.ok_or_else(|| StatusError::not_found(target.named(&name)))?;
         return Ok(match request::wants_table(&headers) {
-            true => Json(table(target.served.kind, &[as_it_was(&api, &view)], json!({}), query.rows(), at_ms)),
+            true => {
+                Json(table(target.served.kind, &[as_it_was(&api, &view)], json!({}), query.rows(), at_ms))
+            }
             false => Json(as_it_was(&api, &view)),
         }
         .into_response());
@@ -161,13 +163,7 @@ pub(super) async fn read(
 }
 
 /// A list as of a time.
-async fn list_past(
-    api: &Api,
-    filter: &Filter,
-    query: &ListQuery,
-    at_ms: u64,
-    wants_table: bool,
-) -> Answer {
+async fn list_past(api: &Api, filter: &Filter, query: &ListQuery, at_ms: u64, wants_table: bool) -> Answer {
     if is_true(query.watch.as_deref()) {
         return Err(StatusError::bad_request("at: the past does not change; leave out the watch"));
     }

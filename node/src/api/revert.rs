@@ -65,7 +65,10 @@ pub(super) async fn revert(
     let document = event.header().document.clone();
     let request = new_write(&api, document, Wish::Delete, caller, &written).await?;
     if let Some(why) = subject.void {
-        return Err(StatusError::unprocessable(format!("there is nothing to revert: the event is {}", why.message)));
+        return Err(StatusError::unprocessable(format!(
+            "there is nothing to revert: the event is {}",
+            why.message
+        )));
     }
     let is_forced = is_true(query.force.as_deref());
     api.write(move |held| taken_back(held, &event, request, is_forced)).await?.map(Json)
@@ -182,11 +185,15 @@ fn undeleted(
     let to = json!({"path": DELETED_PATH, "from": shown, "to": was});
     match shown {
         None => Ok(Plan { wish: Wish::Create(was.clone()), changed: vec![to], left: vec![] }),
-        Some(_) if is_forced => Ok(Plan { wish: Wish::Replace(was.clone()), changed: vec![to], left: vec![] }),
+        Some(_) if is_forced => {
+            Ok(Plan { wish: Wish::Replace(was.clone()), changed: vec![to], left: vec![] })
+        }
         // Somebody created another of this name since.
         Some(_) => {
             let mut left = json!({"path": DELETED_PATH});
-            if let Some((first, origin)) = state.first().and_then(|first| Some((first, state.origin(&first.id)?))) {
+            if let Some((first, origin)) =
+                state.first().and_then(|first| Some((first, state.origin(&first.id)?)))
+            {
                 left["event"] = json!(first.id.to_string());
                 left["by"] = json!(&*origin.by);
                 left["reason"] = json!(&*origin.reason);
@@ -199,7 +206,8 @@ fn undeleted(
 
 /// Deletes what the event created, unless something was written into it since.
 fn uncreated(event: &Event, state: &DocumentState, is_forced: bool) -> Result<Plan, StatusError> {
-    let others = state.registers().filter(|(_, values)| values.iter().any(|value| value.stamp.id != event.id()));
+    let others =
+        state.registers().filter(|(_, values)| values.iter().any(|value| value.stamp.id != event.id()));
     let gone = event.operations().iter().filter(|operation| state.values(operation.path()).is_empty());
     let paths = others.map(|(path, _)| path).chain(gone.map(Operation::path));
     let left: Vec<Value> = paths.map(|path| left(state, path)).collect();

@@ -210,8 +210,9 @@ fn explanation_json(explanation: &Explanation, site: &str, states: &States) -> V
 
 /// Who gave a variable its value.
 fn writer_at(states: &States, place: &GivenAt) -> Option<Value> {
-    let is_it =
-        |(document, _): &&(Document, Arc<DocumentState>)| document.kind() == place.kind && document.name() == place.name;
+    let is_it = |(document, _): &&(Document, Arc<DocumentState>)| {
+        document.kind() == place.kind && document.name() == place.name
+    };
     let (_, state) = states.iter().find(is_it)?;
     register(state, &place.pointer).map(|register| value_json(state, register))
 }

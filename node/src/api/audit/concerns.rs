@@ -128,7 +128,9 @@ fn pointer(path: &str) -> String {
 }
 
 fn is_related(a: &str, b: &str) -> bool {
-    let below = |deep: &str, top: &str| deep.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let below = |deep: &str, top: &str| {
+        deep.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
     // A deletion writes no path in particular.
     !a.is_empty() && (below(a, b) || below(b, a))
 }

@@ -72,7 +72,10 @@ async fn one_question_says_who_changed_what_on_which_sites_when_and_why() {
     assert_eq!((&change["kind"], &change["name"]), (&json!("Profile"), &json!("store-base")));
     assert_eq!((&change["by"], &change["reason"]), (&json!("user/ada"), &json!("INC-42")));
     assert_eq!(change["sites"], json!({"count": 1, "names": ["store-17"]}));
-    assert_eq!(change["operations"][0], json!({"op": "put", "path": "/spec/values/pos/replicas", "value": 3}));
+    assert_eq!(
+        change["operations"][0],
+        json!({"op": "put", "path": "/spec/values/pos/replicas", "value": 3})
+    );
     for (query, expected) in [
         ("", vec!["store-base", "store-base", "depot-3", "store-17"]),
         ("user=ADA", vec!["store-base"]),

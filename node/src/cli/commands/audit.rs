@@ -135,7 +135,16 @@ fn lines(answer: &Value, with_namespace: bool) -> Vec<Vec<String>> {
             false => what,
         };
         let event = short(&text("event"));
-        vec![text("time"), text("by"), what, sites(&item["sites"]), effect(item), event, change(item), text("reason")]
+        vec![
+            text("time"),
+            text("by"),
+            what,
+            sites(&item["sites"]),
+            effect(item),
+            event,
+            change(item),
+            text("reason"),
+        ]
     };
     let items = answer["items"].as_array().into_iter().flatten();
     std::iter::once(header.to_vec()).chain(items.map(line)).collect()
@@ -167,7 +176,8 @@ mod tests {
             item(json!({"count": 1, "names": ["store-17"]})), item(json!({"count": 40, "names": ["a"]})), item(Value::Null),
         ]});
         let lines = lines(&answer, true);
-        let expected = ["t", "mia", "acme:profile/base", "store-17", "Denied", "0123456789ab", "spec.x=4", "INC-42"];
+        let expected =
+            ["t", "mia", "acme:profile/base", "store-17", "Denied", "0123456789ab", "spec.x=4", "INC-42"];
         assert_eq!(lines[1], expected);
         assert_eq!((lines[2][3].as_str(), lines[3][3].as_str()), ("40", "-"));
     }

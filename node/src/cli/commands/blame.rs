@@ -116,9 +116,7 @@ mod tests {
 
     #[test]
     fn every_line_names_who_set_it() {
-        let value = |path: &str, by: &str, time: &str| {
-            json!({"path": path, "by": by, "time": time, "event": "0123456789abcdef", "reason": "why"})
-        };
+        let value = |path: &str, by: &str, time: &str| json!({"path": path, "by": by, "time": time, "event": "0123456789abcdef", "reason": "why"});
         let answer = json!({
             "resource": {
                 "apiVersion": "driftless.dev/v1", "kind": "Profile",

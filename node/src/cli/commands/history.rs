@@ -78,7 +78,15 @@ fn wide(history: &Value) -> Vec<Vec<String>> {
         let text = |key: &str| entry[key].as_str().unwrap_or_default().to_owned();
         let why = if entry["why"].is_string() { format!(" ({})", text("why")) } else { String::new() };
         let effect = format!("{}{why}", effect(entry));
-        vec![text("time"), text("by"), text("node"), effect, short(&text("event")), text("reason"), changes(entry)]
+        vec![
+            text("time"),
+            text("by"),
+            text("node"),
+            effect,
+            short(&text("event")),
+            text("reason"),
+            changes(entry),
+        ]
     };
     std::iter::once(header).chain(entries.map(line)).collect()
 }
