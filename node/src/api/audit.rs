@@ -5,7 +5,7 @@
 //! page of the answer is in memory, so that each page costs a pass over the scopes that can hold a match.
 //!
 //! What sites say of themselves all day is left out unless it is asked for, but for what is void. Which sites
-//! an event of a profile, an override or an app concerns is told by what applies to them now.
+//! an event of a profile, an override or an app concerns is rows by what applies to them now.
 
 mod concerns;
 
@@ -22,8 +22,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::caller::Right;
-use super::history::entry_json;
-use super::kinds::Served;
+use super::history::{Row, kind_of};
 use super::past::{each_event, moment};
 use super::selector::LabelSelector;
 use super::status_error::{Named, StatusError};
@@ -91,7 +90,7 @@ enum Wanted {
 }
 
 /// `{items, continue, node, asOf}`; see `history` for what an item says, and beside that `kind`, `namespace`,
-/// `name`, `sites` (`{count, names}`, null where that cannot be told) and `denied` (path and profile).
+/// `name`, `sites` (`{count, names}`, null where that cannot be rows) and `denied` (path and profile).
 pub(super) async fn audit(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
@@ -113,10 +112,32 @@ pub(super) async fn audit(
             concerns.learn(&api, &namespace).await?;
         }
     }
+    let (newest, goes_on) = newest(&api, &filter, &scopes, &concerns).await?;
+    let shown: BTreeSet<String> =
+        newest.iter().map(|entry| entry.event.header().document.namespace().to_owned()).collect();
+    for namespace in shown.iter().filter(|namespace| !namespace.is_empty()) {
+        concerns.learn(&api, namespace).await?;
+    }
+    let items = items(&api, newest, &concerns).await?;
+    Ok(Json(json!({
+        "items": items,
+        "continue": goes_on,
+        "node": api.local().node,
+        "asOf": api.backend().freshness().as_of_ms.map(rfc3339),
+    })))
+}
+
+/// The newest events that match, newest first, and where to go on if there are more.
+async fn newest(
+    api: &Api,
+    filter: &Filter,
+    scopes: &[Scope],
+    concerns: &Concerns,
+) -> Result<(Vec<HistoryEntry>, Option<String>), StatusError> {
     let mut newest: BTreeMap<Place, HistoryEntry> = BTreeMap::new();
     for scope in scopes.iter().filter(|scope| filter.may_be_in(scope)) {
-        each_event(&api, scope, |entry| {
-            if filter.matches(&entry, &concerns) {
+        each_event(api, scope, |entry| {
+            if filter.matches(&entry, concerns) {
                 newest.insert((entry.event.header().time_ms, entry.event.id()), entry);
                 if newest.len() > filter.limit + 1 {
                     newest.pop_first();
@@ -132,18 +153,7 @@ pub(super) async fn audit(
     }
     let goes_on = newest.first_key_value().filter(|_| more);
     let goes_on = goes_on.map(|((time_ms, id), _)| format!("{time_ms}-{id}"));
-    let shown: BTreeSet<String> =
-        newest.values().map(|entry| entry.event.header().document.namespace().to_owned()).collect();
-    for namespace in shown.iter().filter(|namespace| !namespace.is_empty()) {
-        concerns.learn(&api, namespace).await?;
-    }
-    let items = items(&api, newest.into_values().rev().collect(), &concerns).await?;
-    Ok(Json(json!({
-        "items": items,
-        "continue": goes_on,
-        "node": api.local().node,
-        "asOf": api.backend().freshness().as_of_ms.map(rfc3339),
-    })))
+    Ok((newest.into_values().rev().collect(), goes_on))
 }
 
 async fn items(
@@ -151,28 +161,23 @@ async fn items(
     entries: Vec<HistoryEntry>,
     concerns: &Concerns,
 ) -> Result<Vec<Value>, StatusError> {
-    let versions = api.versions();
-    let concerned: Vec<(Value, Value)> =
-        entries.iter().map(|entry| (concerns.sites_json(entry), concerns.denied_json(entry))).collect();
-    let shown = api.read(move |held| {
-        entries
-            .iter()
-            .map(|entry| (entry.event.header().document.clone(), entry_json(held, versions, entry)))
-            .collect()
-    });
-    let shown: Vec<(Document, Value)> = shown.await?;
-    let item = |((document, mut item), (sites, denied)): ((Document, Value), (Value, Value))| {
+    let rows = api.read(move |held| entries.into_iter().map(|entry| Row::of(held, entry)).collect());
+    let rows: Vec<Row> = rows.await?;
+    let item = |rows: &Row| {
+        let document = &rows.entry.event.header().document;
+        let mut item = rows.to_json(api.versions());
+        let denied = concerns.denied_json(&rows.entry);
         item["kind"] = json!(document.kind().name());
         item["namespace"] = json!(document.namespace());
         item["name"] = json!(document.name());
-        item["sites"] = sites;
+        item["sites"] = concerns.sites_json(&rows.entry);
         if denied.as_array().is_some_and(|denied| !denied.is_empty()) {
             item["effect"] = json!("Denied");
             item["denied"] = denied;
         }
         item
     };
-    Ok(shown.into_iter().zip(concerned).map(item).collect())
+    Ok(rows.iter().map(item).collect())
 }
 
 fn namespaces(scopes: &[Scope], only: Option<&str>) -> BTreeSet<String> {
@@ -186,21 +191,8 @@ fn namespaces(scopes: &[Scope], only: Option<&str>) -> BTreeSet<String> {
 async fn filter(api: &Api, query: AuditQuery) -> Result<Filter, StatusError> {
     let some = |text: Option<String>| text.filter(|text| !text.is_empty());
     let refused = |message: String| StatusError::bad_request(message);
-    let kind = match some(query.kind) {
-        None => None,
-        Some(kind) => match (kind.parse::<Kind>(), Served::by_plural(&kind)) {
-            (Ok(kind), _) => Some(kind),
-            (Err(_), Some(served)) => Some(served.kind),
-            (Err(error), None) => return Err(refused(error.to_string())),
-        },
-    };
-    let effect = match some(query.effect).map(|effect| effect.to_ascii_lowercase()).as_deref() {
-        None => None,
-        Some("effective") => Some(Wanted::Effective),
-        Some("void") => Some(Wanted::Void),
-        Some("denied") => Some(Wanted::Denied),
-        Some(other) => return Err(refused(format!("effect: {other:?} is none of effective, void, denied"))),
-    };
+    let kind = some(query.kind).map(|kind| kind_of(&kind)).transpose()?;
+    let effect = some(query.effect).map(|effect| effect_of(&effect)).transpose()?;
     let since_ms = match some(query.since) {
         // A time as it is shown begins with its second.
         Some(since) => match parse_rfc3339(&since) {
@@ -235,6 +227,15 @@ async fn filter(api: &Api, query: AuditQuery) -> Result<Filter, StatusError> {
         limit: query.limit.unwrap_or(SHOWN).clamp(1, SHOWN_MAX),
         before,
     })
+}
+
+fn effect_of(text: &str) -> Result<Wanted, StatusError> {
+    match text.to_ascii_lowercase().as_str() {
+        "effective" => Ok(Wanted::Effective),
+        "void" => Ok(Wanted::Void),
+        "denied" => Ok(Wanted::Denied),
+        _ => Err(StatusError::bad_request(format!("effect: {text:?} is none of effective, void, denied"))),
+    }
 }
 
 fn place(token: &str) -> Option<Place> {

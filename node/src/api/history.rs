@@ -38,10 +38,9 @@ pub(super) async fn namespaced(
 async fn history(api: &Api, kind: &str, namespace: Option<&str>, name: &str) -> Answer {
     let document = document(api, kind, namespace, name)?;
     let asked = document.clone();
-    let versions = api.versions();
     let entries = api.read(move |held| {
         let history = held.history(&asked)?;
-        Ok(history.iter().map(|entry| entry_json(held, versions, entry)).collect::<Vec<Value>>())
+        Ok(history.into_iter().map(|entry| Row::of(held, entry)).collect::<Vec<Row>>())
     });
     let entries = entries.await?.map_err(|error: StoreError| StatusError::internal(error))?;
     if entries.is_empty() {
@@ -51,8 +50,17 @@ async fn history(api: &Api, kind: &str, namespace: Option<&str>, name: &str) -> 
         "kind": document.kind().name(),
         "namespace": document.namespace(),
         "name": document.name(),
-        "entries": entries,
+        "entries": entries.iter().map(|entry| entry.to_json(api.versions())).collect::<Vec<Value>>(),
     })))
+}
+
+/// Reads a kind or a plural.
+pub(super) fn kind_of(text: &str) -> Result<Kind, StatusError> {
+    match (text.parse::<Kind>(), Served::by_plural(text)) {
+        (Ok(kind), _) => Ok(kind),
+        (Err(_), Some(served)) => Ok(served.kind),
+        (Err(error), None) => Err(StatusError::bad_request(error.to_string())),
+    }
 }
 
 /// Reads the name of a document; a kind that has namespaces has the node's own unless it is given.
@@ -62,11 +70,7 @@ pub(super) fn document(
     namespace: Option<&str>,
     name: &str,
 ) -> Result<Document, StatusError> {
-    let kind = match (kind.parse::<Kind>(), Served::by_plural(kind)) {
-        (Ok(kind), _) => kind,
-        (Err(_), Some(served)) => served.kind,
-        (Err(error), None) => return Err(StatusError::bad_request(error.to_string())),
-    };
+    let kind = kind_of(kind)?;
     let namespace = match (kind.is_fleet_wide(), namespace) {
         (true, _) => "",
         (false, None | Some("")) => &api.local().namespace,
@@ -75,34 +79,52 @@ pub(super) fn document(
     Document::new(kind, namespace, name).map_err(|error| StatusError::bad_request(error.to_string()))
 }
 
-/// An event, for people.
-pub(super) fn entry_json(held: &Held, versions: Versions, entry: &HistoryEntry) -> Value {
-    let header = entry.event.header();
-    let mut shown = json!({
-        "event": entry.event.id().to_string(),
-        "resourceVersion": versions.format(entry.position),
-        "time": rfc3339(header.time_ms),
-        "timeMs": header.time_ms,
-        "by": header.by,
-        "reason": header.reason,
-        "node": node_of(held, &header.chain.author),
-        "author": header.chain.author.to_string(),
-        "boot": header.chain.boot.to_string(),
-        "authorSeq": header.author_seq,
-        "lamport": header.lamport,
-        "incarnation": header.incarnation,
-        "dependencies": header.dependencies.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "effect": match entry.effect {
-            Effect::Effective => "Effective",
-            Effect::Void => "Void",
-        },
-        "needsNewerVersion": entry.event.needs_newer_version(),
-        "operations": operations(&entry.event),
-    });
-    if entry.effect == Effect::Void {
-        shown["why"] = json!(void(held.authority(), header).message);
+/// An event, with what only the replica can tell of it.
+pub(super) struct Row {
+    pub(super) entry: HistoryEntry,
+    /// The node that wrote it.
+    node: String,
+    /// Why it has no effect, if it has none.
+    void: Option<String>,
+}
+
+impl Row {
+    pub(super) fn of(held: &Held, entry: HistoryEntry) -> Self {
+        let header = entry.event.header();
+        let node = node_of(held, &header.chain.author);
+        let void = (entry.effect == Effect::Void).then(|| void(held.authority(), header).message);
+        Self { entry, node, void }
     }
-    shown
+
+    pub(super) fn to_json(&self, versions: Versions) -> Value {
+        let Self { entry, node, void } = self;
+        let header = entry.event.header();
+        let mut shown = json!({
+            "event": entry.event.id().to_string(),
+            "resourceVersion": versions.format(entry.position),
+            "time": rfc3339(header.time_ms),
+            "timeMs": header.time_ms,
+            "by": header.by,
+            "reason": header.reason,
+            "node": node,
+            "author": header.chain.author.to_string(),
+            "boot": header.chain.boot.to_string(),
+            "authorSeq": header.author_seq,
+            "lamport": header.lamport,
+            "incarnation": header.incarnation,
+            "dependencies": header.dependencies.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "effect": match entry.effect {
+                Effect::Effective => "Effective",
+                Effect::Void => "Void",
+            },
+            "needsNewerVersion": entry.event.needs_newer_version(),
+            "operations": operations(&entry.event),
+        });
+        if let Some(why) = void {
+            shown["why"] = json!(why);
+        }
+        shown
+    }
 }
 
 fn operations(event: &Event) -> Vec<Value> {
