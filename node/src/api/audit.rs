@@ -163,14 +163,14 @@ async fn items(
 ) -> Result<Vec<Value>, StatusError> {
     let rows = api.read(move |held| entries.into_iter().map(|entry| Row::of(held, entry)).collect());
     let rows: Vec<Row> = rows.await?;
-    let item = |rows: &Row| {
-        let document = &rows.entry.event.header().document;
-        let mut item = rows.to_json(api.versions());
-        let denied = concerns.denied_json(&rows.entry);
+    let item = |row: &Row| {
+        let document = &row.entry.event.header().document;
+        let mut item = row.to_json(api.versions());
+        let denied = concerns.denied_json(&row.entry);
         item["kind"] = json!(document.kind().name());
         item["namespace"] = json!(document.namespace());
         item["name"] = json!(document.name());
-        item["sites"] = concerns.sites_json(&rows.entry);
+        item["sites"] = concerns.sites_json(&row.entry);
         if denied.as_array().is_some_and(|denied| !denied.is_empty()) {
             item["effect"] = json!("Denied");
             item["denied"] = denied;
