@@ -15,15 +15,19 @@ mod digest;
 mod discovery;
 mod edge_config;
 mod enforcement;
+mod facts;
 mod gate;
 mod history;
+mod impact;
 mod kinds;
+mod limit;
 mod metrics;
 mod namespaces;
 mod openapi;
 mod operations;
 mod patch;
 mod progress;
+mod render;
 mod request;
 mod resolve;
 mod resources;
@@ -358,6 +362,8 @@ fn kubernetes() -> Router<Api> {
 fn own() -> Router<Api> {
     Router::new()
         .route("/v1/resolve", post(resolve::resolve))
+        .route("/v1/impact", post(impact::of_question))
+        .route("/v1/render", get(render::render))
         .route("/v1/why", get(why::why))
         .route("/v1/why-not", get(why::why_not))
         .route("/v1/history/{kind}/{name}", get(history::fleet_wide))

@@ -36,10 +36,11 @@ pub(super) async fn resolve(
     let body = request::json(&headers, body).await?;
     let question: Question = serde_json::from_value(body)
         .map_err(|error| StatusError::bad_request(format!("expected {{site, namespace, with}}: {error}")))?;
-    let (mut desired, mut site) = about(&api, &question.site, question.namespace.as_deref()).await?;
+    let (desired, mut site) = about(&api, &question.site, question.namespace.as_deref()).await?;
     if question.with.len() > WITH_MAX {
         return Err(StatusError::bad_request("with: a what-if takes at most 256 resources"));
     }
+    let mut others = Vec::new();
     for resource in question.with {
         let document = document_of(&site, &resource)?;
         let resource = with_identity(&document, resource);
@@ -47,9 +48,10 @@ pub(super) async fn resolve(
             .map_err(|errors| StatusError::invalid(named(&document), causes(errors)))?;
         match document == site.document {
             true => site = site.with(resource),
-            false => desired.with(&document, resource),
+            false => others.push((document, Some(resource))),
         }
     }
+    let desired = api.desired_with(desired, others).await?;
     blocking(move || resolution_of(&desired.inputs(&site)).to_json()).await.map(Json)
 }
 

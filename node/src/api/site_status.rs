@@ -5,13 +5,15 @@
 //! Site. What nobody knows is `Unknown`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use driftless_core::name::{Document, Kind};
 use driftless_core::replica::View;
 use driftless_core::resolve::{resolve, revision, short};
+use driftless_core::store::StoreError;
 use serde_json::{Map, Value, json};
 
+use super::facts::Facts;
 use super::resources::DOCUMENTS_PER_READ;
 use super::sites::{Sites, every_site};
 use super::status_error::StatusError;
@@ -37,6 +39,7 @@ const REMEMBERED_MAX: usize = 20_000;
 pub(super) struct Cache {
     outcomes: Mutex<BTreeMap<Document, Remembered>>,
     pins: Mutex<Pins>,
+    pub(super) facts: Facts,
     pub(super) every: Sites,
 }
 
@@ -54,7 +57,7 @@ pub(super) struct Outcome {
 
 /// A site with what it should run.
 pub(super) struct Resolved {
-    pub(super) facts: SiteFacts,
+    pub(super) facts: Arc<SiteFacts>,
     pub(super) outcome: Arc<Outcome>,
 }
 
@@ -74,6 +77,11 @@ pub(super) async fn join(api: &Api, views: &[View], resources: &mut [Value]) -> 
 }
 
 impl Api {
+    /// The pinned revisions that were found before.
+    pub(super) fn pins(&self) -> MutexGuard<'_, Pins> {
+        self.0.sites.pins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Collects what the resolution of one site, or of every site of a namespace, reads.
     pub(super) async fn desired(
         &self,
@@ -82,11 +90,32 @@ impl Api {
     ) -> Result<NamespaceInputs, StatusError> {
         let (api, now_ms) = (self.clone(), self.now_ms());
         self.read(move |held| {
-            let mut pins = api.0.sites.pins.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut pins = api.pins();
             NamespaceInputs::collect(held, &namespace, site.as_deref(), now_ms, &mut pins)
         })
         .await?
         .map_err(StatusError::internal)
+    }
+
+    /// The same as if resources had changed, or were gone.
+    pub(super) async fn desired_with(
+        &self,
+        mut desired: NamespaceInputs,
+        changed: Vec<(Document, Option<Value>)>,
+    ) -> Result<NamespaceInputs, StatusError> {
+        if changed.is_empty() {
+            return Ok(desired);
+        }
+        let api = self.clone();
+        self.read(move |held| {
+            let mut pins = api.pins();
+            for (document, resource) in changed {
+                desired.with(held, &document, resource, &mut pins)?;
+            }
+            Ok(desired)
+        })
+        .await?
+        .map_err(|error: StoreError| StatusError::internal(error))
     }
 }
 
@@ -164,8 +193,9 @@ pub(super) async fn resolved(
     let api = api.clone();
     // Ten thousand sites take seconds the first time: not on the threads that answer others.
     tokio::task::spawn_blocking(move || {
-        let outcome =
-            |facts: SiteFacts| Arc::new(Resolved { outcome: api.0.sites.outcome(&desired, &facts), facts });
+        let outcome = |facts: SiteFacts| {
+            Arc::new(Resolved { outcome: api.0.sites.outcome(&desired, &facts), facts: Arc::new(facts) })
+        };
         facts.into_iter().map(outcome).collect()
     })
     .await
@@ -210,8 +240,7 @@ impl Outcome {
 
 impl Resolved {
     fn active_hash(&self) -> Option<&str> {
-        let active = self.facts.report.as_deref()?.pointer("/status/active/configHash")?;
-        active.as_str().filter(|hash| !hash.is_empty())
+        active_hash(&self.facts)
     }
 
     /// The region that the Site names.
@@ -266,6 +295,12 @@ impl Resolved {
             Some((reason, message)) => condition("Resolved", "False", reason, message),
         }
     }
+}
+
+/// The hash of what a site says that it runs.
+pub(super) fn active_hash(site: &SiteFacts) -> Option<&str> {
+    let active = site.report.as_deref()?.pointer("/status/active/configHash")?;
+    active.as_str().filter(|hash| !hash.is_empty())
 }
 
 fn status(api: &Api, resolved: &Resolved) -> Value {

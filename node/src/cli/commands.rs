@@ -16,11 +16,13 @@ pub(super) mod explain;
 pub(super) mod get;
 pub(super) mod history;
 pub(super) mod hub;
+mod impact;
 pub(super) mod import;
 pub(super) mod label;
 pub(super) mod manifests;
 pub(super) mod patch;
 pub(super) mod peers;
+pub(super) mod render;
 pub(super) mod resolve;
 pub(super) mod revoke;
 mod settings;
@@ -61,6 +63,7 @@ pub(super) async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Label(command) => done(command.run(&session()?).await),
         Command::Annotate(command) => done(command.run(&session()?).await),
         Command::Wait(command) => done(command.run(&session()?).await),
+        Command::Render(command) => done(command.run(&session()?).await),
         Command::Resolve(command) => done(command.run(&session()?).await),
         Command::Why(command) => done(command.run(&session()?).await),
         Command::WhyNot(command) => done(command.run(&session()?).await),
