@@ -26,6 +26,7 @@ mod namespaces;
 mod openapi;
 mod operations;
 mod patch;
+mod profile_status;
 mod progress;
 mod render;
 mod request;

@@ -4,6 +4,8 @@
 //! happens elsewhere, on what was collected. This module knows which revision of a profile applies and
 //! which local override is too old; how layers merge is [`driftless_core::resolve`]'s.
 
+mod reaches;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -17,6 +19,7 @@ use driftless_core::view;
 use serde_json::{Value, json};
 
 use crate::api::time::parse_duration;
+pub use reaches::Reaches;
 
 /// Most pinned revisions that are remembered.
 const PINS_MAX: usize = 1_024;
@@ -142,13 +145,31 @@ impl NamespaceInputs {
 
     /// Whether these are the same objects, as this replica held them: none was written in between.
     pub fn is_same(&self, other: &Self) -> bool {
-        let versions = |inputs: &Self| -> Vec<(String, u64)> {
-            let own = inputs.site_overrides.values().flatten();
-            let shared = inputs.profiles.iter().chain(&inputs.selector_overrides).chain(own);
-            let all = shared.chain(&inputs.apps).chain(&inputs.releases);
-            all.map(|object| (object.name.clone(), object.version)).collect()
-        };
-        versions(self) == versions(other)
+        self.versions() == other.versions()
+    }
+
+    /// The objects that were written since, that came, or that are gone, a local override's end included.
+    pub fn changed_since(&self, before: &Self) -> Vec<Document> {
+        let (now, then) = (self.versions(), before.versions());
+        let changed = now.iter().filter(|(key, version)| then.get(*key) != Some(*version));
+        let gone = then.iter().filter(|(key, _)| !now.contains_key(*key));
+        let document = |(kind, name): &(Kind, &str)| Document::new(*kind, &self.namespace, name).ok();
+        changed.chain(gone).filter_map(|(key, _)| document(key)).collect()
+    }
+
+    fn versions(&self) -> BTreeMap<(Kind, &str), u64> {
+        let lists = [
+            (Kind::Profile, &self.profiles),
+            (Kind::Override, &self.selector_overrides),
+            (Kind::App, &self.apps),
+            (Kind::Release, &self.releases),
+        ];
+        let own = self.site_overrides.values().map(|objects| (Kind::Override, objects));
+        let all = lists.into_iter().chain(own);
+        all.flat_map(|(kind, objects)| {
+            objects.iter().map(move |object| ((kind, object.name.as_str()), object.version))
+        })
+        .collect()
     }
 
     /// The inputs of one site's resolution.

@@ -12,7 +12,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use driftless_core::name::{Document, Kind};
-use driftless_core::resolve::{Impact, Inputs, Reach, Standing, Subject, impact, resolve};
+use driftless_core::resolve::{Impact, Inputs, Standing, impact, resolve};
 use driftless_core::schema;
 use driftless_core::store::StoreError;
 use serde::Deserialize;
@@ -25,7 +25,7 @@ use super::site_status::phase;
 use super::status_error::StatusError;
 use super::write::{causes, named, with_identity};
 use super::{Api, Held, request};
-use crate::inputs::{NamespaceInputs, Pins, SiteFacts};
+use crate::inputs::{NamespaceInputs, Pins, Reaches, SiteFacts};
 use tally::{Effect, Tally};
 
 /// Most resources of one question.
@@ -215,7 +215,7 @@ impl Comparison {
 
     /// Visits the sites that the change may matter to.
     fn each<'a>(&'a self, mut visit: impl FnMut(&'a Document, Pair<'_>)) {
-        let reaches = self.reaches();
+        let reaches = Reaches::of(&self.before, &self.after, &self.objects);
         for (site, facts) in self.facts.iter() {
             let planned = self.sites.get(site);
             if planned == Some(&None) {
@@ -223,12 +223,7 @@ impl Comparison {
                 continue;
             }
             let before = self.before.inputs(facts);
-            let matters = planned.is_some() || {
-                let subject = Subject::of(&before);
-                let includes = |subject: &Subject<'_>| reaches.iter().any(|reach| reach.includes(subject));
-                reaches.is_every || subject.as_ref().is_none_or(includes)
-            };
-            if !matters {
+            if planned.is_none() && !reaches.include(&before) {
                 continue;
             }
             let changed: Option<SiteFacts> =
@@ -241,23 +236,6 @@ impl Comparison {
         };
         self.sites.iter().filter(is_new).for_each(|(site, _)| visit(site, Pair::Created));
     }
-
-    /// The sites that the objects may matter to, as they are and as they would be.
-    fn reaches(&self) -> Reaches<'_> {
-        let mut reaches = Reaches::default();
-        for document in &self.objects {
-            for spec in [&self.before, &self.after].into_iter().filter_map(|inputs| inputs.spec(document)) {
-                match document.kind() {
-                    Kind::Profile => reaches.some.push(Reach::of_profile(spec)),
-                    Kind::Override => reaches.some.push(Reach::of_override(document.name(), spec)),
-                    // Whoever runs the app; which may be anybody.
-                    Kind::App | Kind::Release => reaches.is_every = true,
-                    _ => {}
-                }
-            }
-        }
-        reaches
-    }
 }
 
 fn standing(inputs: &Inputs<'_>) -> Standing {
@@ -266,18 +244,6 @@ fn standing(inputs: &Inputs<'_>) -> Standing {
         Some(failure) => Standing::Failed(failure),
         None if resolution.profiles.is_empty() => Standing::NoProfile,
         None => Standing::Resolved(resolution.config_hash),
-    }
-}
-
-#[derive(Default)]
-struct Reaches<'a> {
-    is_every: bool,
-    some: Vec<Reach<'a>>,
-}
-
-impl Reaches<'_> {
-    fn iter(&self) -> impl Iterator<Item = &Reach<'_>> {
-        self.some.iter()
     }
 }
 

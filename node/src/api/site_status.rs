@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use driftless_core::name::{Document, Kind};
 use driftless_core::replica::View;
-use driftless_core::resolve::{resolve, revision, short};
+use driftless_core::resolve::{Ambiguity, Denied, resolve};
 use driftless_core::store::StoreError;
 use serde_json::{Map, Value, json};
 
 use super::facts::Facts;
+use super::profile_status::{Reach, reaches};
 use super::resources::DOCUMENTS_PER_READ;
 use super::sites::{Sites, every_site};
 use super::status_error::StatusError;
@@ -23,6 +24,8 @@ use crate::inputs::{NamespaceInputs, Pins, SiteFacts};
 
 /// Conditions that only the site itself can tell.
 const SITE_SAYS: [&str; 2] = ["Held", "Inventory"];
+/// Reasons for which a site does not run what it should that are no failures.
+const WAITS: [&str; 3] = ["Held", "Pending", "NoProfile"];
 /// A site was heard less than this ago.
 const FRESH_MS: u64 = 60_000;
 /// A site was heard less than this ago.
@@ -31,6 +34,8 @@ const STALE_MS: u64 = 5 * 60_000;
 const UNREACHABLE_MS: u64 = 24 * 3_600_000;
 /// Every phase.
 const PHASES: [&str; 5] = ["Fresh", "Stale", "Unreachable", "Lost", "Unknown"];
+/// So many sites are not resolved one by one, but together with all others, which are kept.
+const MANY_SITES: usize = 64;
 /// Resolutions that are remembered; a hub is designed for 10,000 sites.
 const REMEMBERED_MAX: usize = 20_000;
 
@@ -50,9 +55,14 @@ type Remembered = ([u8; 32], Arc<Outcome>);
 #[derive(Debug)]
 pub(super) struct Outcome {
     config_hash: String,
-    profiles: Vec<String>,
+    pub(super) profiles: Vec<String>,
+    overrides: Vec<String>,
     pub(super) conditions: Vec<Value>,
     pub(super) failed: Option<(String, String)>,
+    /// The profile that the failure is about.
+    pub(super) at_fault: Option<String>,
+    pub(super) ambiguous: Vec<Ambiguity>,
+    pub(super) denied: Vec<Denied>,
 }
 
 /// A site with what it should run.
@@ -143,29 +153,19 @@ async fn join_sites(
     Ok(())
 }
 
-/// Counts the sites that a profile reaches. A site that does not resolve, or whose site never reported,
-/// is not counted as applied.
+/// Counts the sites that a profile reaches.
 async fn join_profiles(
     api: &Api,
     namespace: &str,
     views: &[View],
     resources: &mut [Value],
 ) -> Result<(), StatusError> {
-    let mut reach: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-    for resolved in every_site(api, namespace).await? {
-        let is_applied = resolved.is_applied() == Some(true);
-        for profile in &resolved.outcome.profiles {
-            let (matched, applied) = reach.entry(profile.clone()).or_default();
-            *matched += 1;
-            *applied += u64::from(is_applied);
-        }
-    }
+    let sites = every_site(api, namespace).await?;
+    let reaches = reaches(api, &sites);
+    let nothing = Reach::default();
     for (view, resource) in views.iter().zip(resources) {
         if view.document.kind() == Kind::Profile && view.document.namespace() == namespace {
-            let (matched, applied) = reach.get(view.document.name()).copied().unwrap_or_default();
-            let revision = revision(&view.resource["spec"]);
-            resource["status"] =
-                json!({"revision": short(&revision), "matched": matched, "applied": applied});
+            resource["status"] = reaches.get(view.document.name()).unwrap_or(&nothing).status(&view.resource);
         }
     }
     Ok(())
@@ -177,6 +177,12 @@ pub(super) async fn resolved(
     namespace: String,
     sites: Vec<View>,
 ) -> Result<Vec<Arc<Resolved>>, StatusError> {
+    if sites.len() >= MANY_SITES {
+        let wanted: BTreeSet<&Document> = sites.iter().map(|site| &site.document).collect();
+        let mut every = every_site(api, &namespace).await?;
+        every.retain(|site| wanted.contains(&site.facts.document));
+        return Ok(every);
+    }
     let only = match sites.as_slice() {
         [site] => Some(site.document.name().to_owned()),
         _ => None,
@@ -231,7 +237,14 @@ impl Outcome {
                 .filter(|found| found.type_ != "ResolutionFailed")
                 .map(|found| condition(&found.type_, &found.status, &found.reason, &found.message))
                 .collect(),
+            at_fault: resolution
+                .failed
+                .as_ref()
+                .and_then(|failure| failure.object.as_deref()?.strip_prefix("profile/").map(str::to_owned)),
             failed: resolution.failed.map(|failure| (failure.reason.to_owned(), failure.to_string())),
+            overrides: resolution.overrides,
+            ambiguous: resolution.ambiguous,
+            denied: resolution.denied,
             profiles: resolution.profiles.into_iter().map(|profile| profile.name).collect(),
             config_hash: resolution.config_hash,
         }
@@ -267,6 +280,17 @@ impl Resolved {
         let about = report.pointer("/status/desired/configHash")?;
         let is_current = *about == self.outcome.config_hash && self.outcome.failed.is_none();
         self.reported("Applied").filter(|applied| is_current && applied["status"] == "False")
+    }
+
+    /// Why the site does not resolve, or could not apply what it should run. One that is on hold, or on its
+    /// way, has not failed.
+    pub(super) fn failure(&self) -> Option<String> {
+        if let Some((_, message)) = &self.outcome.failed {
+            return Some(message.clone());
+        }
+        let refusal = self.refusal().filter(|_| self.is_applied() != Some(true))?;
+        let reason = refusal["reason"].as_str().filter(|reason| !WAITS.contains(reason))?;
+        Some(format!("{reason} {}", refusal["message"].as_str().unwrap_or_default()).trim().to_owned())
     }
 
     /// Whether the site runs what it should, and why not, as a condition.
@@ -324,6 +348,16 @@ fn status(api: &Api, resolved: &Resolved) -> Value {
     }
     status.insert("presence".to_owned(), shown);
     status.insert("profiles".to_owned(), json!(resolved.outcome.profiles));
+    status.insert("overrides".to_owned(), json!(resolved.outcome.overrides));
+    status.insert(
+        "counts".to_owned(),
+        json!({
+            "profiles": resolved.outcome.profiles.len(),
+            "overrides": resolved.outcome.overrides.len(),
+            "ambiguous": resolved.outcome.ambiguous.len(),
+            "denied": resolved.outcome.denied.len(),
+        }),
+    );
     status.insert("desired".to_owned(), json!({"configHash": resolved.outcome.config_hash}));
     let mut conditions = vec![resolved.resolves(), synced(&presence), resolved.applied()];
     conditions.extend(resolved.outcome.conditions.iter().cloned());
@@ -364,7 +398,7 @@ fn synced(presence: &Presence) -> Value {
     condition("Synced", status, reason, presence.why.as_deref().unwrap_or_default())
 }
 
-fn condition(kind: &str, status: &str, reason: &str, message: &str) -> Value {
+pub(super) fn condition(kind: &str, status: &str, reason: &str, message: &str) -> Value {
     json!({"type": kind, "status": status, "reason": reason, "message": message})
 }
 

@@ -1,8 +1,8 @@
 //! The sites of a namespace and what each should run, kept up to date with the replica.
 //!
 //! Counting what a profile reaches takes every site. So what was resolved once is kept, and when the replica
-//! has moved on, only the sites that changed are read and resolved again; where a profile, an override or the
-//! catalog changed, all are looked at, and those that it touches are resolved. Whoever asks while that goes on
+//! has moved on, only the sites that changed are read and resolved again; where a profile or an override changed,
+//! those that it may matter to, by their labels; where the catalog changed, all. Whoever asks while that goes on
 //! waits for the same answer.
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use super::facts::{NAMESPACES_MAX, SitesFacts, every_fact};
 use super::site_status::Resolved;
 use super::status_error::StatusError;
 use super::{Api, Held};
-use crate::inputs::NamespaceInputs;
+use crate::inputs::{NamespaceInputs, Reaches};
 
 /// The clock ends local overrides without any event, so inputs are collected again after this time.
 const COLLECT_AGAIN_MS: u64 = 60_000;
@@ -41,14 +41,11 @@ pub(super) async fn every_site(api: &Api, namespace: &str) -> Result<Vec<Arc<Res
     let (of, now_ms) = (namespace.to_owned(), api.now_ms());
     let (position, is_outdated) = api.read(move |held| outdated(held, &of, since, now_ms)).await?;
     let facts = every_fact(api, namespace).await?;
-    let (before, desired, collected_ms) = match known.take() {
-        Some(known) if !is_outdated => (known.sites, known.desired, known.collected_ms),
-        known => {
-            let desired = api.desired(namespace.to_owned(), None).await?;
-            (known.map(|known| known.sites).unwrap_or_default(), Arc::new(desired), now_ms)
-        }
+    let (desired, collected_ms) = match known.as_ref() {
+        Some(known) if !is_outdated => (Arc::clone(&known.desired), known.collected_ms),
+        _ => (Arc::new(api.desired(namespace.to_owned(), None).await?), now_ms),
     };
-    let sites = update(api, before, facts, Arc::clone(&desired), is_outdated).await?;
+    let sites = update(api, known.take(), facts, Arc::clone(&desired)).await?;
     let answer = sites.values().cloned().collect();
     *known = Some(Known { position, collected_ms, desired, sites });
     Ok(answer)
@@ -78,32 +75,37 @@ fn outdated(held: &Held, namespace: &str, since: Option<(u64, u64)>, now_ms: u64
     (position, is_old || changes.iter().any(|change| is_input(&change.document)))
 }
 
-/// Resolves again what changed: every site whose inputs did, or whose facts are others than before.
+/// Resolves again what changed: the sites whose facts are others than before, and those that an object which
+/// changed may matter to.
 async fn update(
     api: &Api,
-    before: BTreeMap<Document, Arc<Resolved>>,
+    before: Option<Known>,
     facts: SitesFacts,
     desired: Arc<NamespaceInputs>,
-    is_outdated: bool,
 ) -> Result<BTreeMap<Document, Arc<Resolved>>, StatusError> {
+    let (before, then) = match before {
+        Some(known) => (known.sites, known.desired),
+        None => (BTreeMap::new(), Arc::clone(&desired)),
+    };
     let is_same = |(site, facts): (&Document, &Arc<_>)| {
         before.get(site).is_some_and(|known| Arc::ptr_eq(&known.facts, facts))
     };
-    if !is_outdated && before.len() == facts.len() && facts.iter().all(is_same) {
+    if Arc::ptr_eq(&then, &desired) && before.len() == facts.len() && facts.iter().all(is_same) {
         return Ok(before);
     }
     let api = api.clone();
     // Ten thousand sites take seconds the first time: not on the threads that answer others.
     tokio::task::spawn_blocking(move || {
+        let changed = desired.changed_since(&then);
+        let reaches = Reaches::of(&then, &desired, &changed);
         let now = |(site, facts): (&Document, &Arc<_>)| {
             let known = before.get(site).filter(|known| Arc::ptr_eq(&known.facts, facts));
-            if let Some(known) = known.filter(|_| !is_outdated) {
-                return (site.clone(), Arc::clone(known));
-            }
-            let outcome = api.0.sites.outcome(&desired, facts);
-            let resolved = match known.filter(|known| Arc::ptr_eq(&known.outcome, &outcome)) {
+            let resolved = match known.filter(|_| !reaches.include(&desired.inputs(facts))) {
                 Some(known) => Arc::clone(known),
-                None => Arc::new(Resolved { facts: Arc::clone(facts), outcome }),
+                None => {
+                    let outcome = api.0.sites.outcome(&desired, facts);
+                    Arc::new(Resolved { facts: Arc::clone(facts), outcome })
+                }
             };
             (site.clone(), resolved)
         };

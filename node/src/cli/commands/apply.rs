@@ -3,12 +3,14 @@
 use clap::Args;
 use driftless_core::name::Kind;
 use driftless_core::replica::merge_patch;
+use serde_json::Value;
 
 use super::impact::Planned;
 use super::manifests::{Manifest, each, read};
 use super::three_way;
 use crate::cli::args::{Files, Intent, Limit};
 use crate::cli::failure::Failure;
+use crate::cli::print;
 use crate::cli::query::Query;
 use crate::cli::resources::Resource;
 use crate::cli::session::Session;
@@ -116,7 +118,10 @@ pub(in crate::cli) async fn apply(
     let live = match session.find(&manifest.path()).await? {
         Some(live) => live,
         None => match session.post(&parameters(manifest.collection()), &wanted).await {
-            Ok(_) => return Ok(Applied::Created),
+            Ok(created) => {
+                warn(manifest, &created);
+                return Ok(Applied::Created);
+            }
             // Somebody was faster: then it is a change of what they made.
             Err(failure) if failure.is_already_there() => session.get(&manifest.path()).await?,
             Err(failure) => return Err(failure),
@@ -125,8 +130,20 @@ pub(in crate::cli) async fn apply(
     match three_way::patch(&live, &wanted) {
         None => Ok(Applied::Unchanged),
         Some(patch) => {
-            session.merge_patch(&parameters(manifest.path()), &patch).await?;
+            let changed = session.merge_patch(&parameters(manifest.path()), &patch).await?;
+            warn(manifest, &changed);
             Ok(Applied::Configured)
+        }
+    }
+}
+
+/// Tells of what the node finds wrong with a resource that it took.
+fn warn(manifest: &Manifest, taken: &Value) {
+    let conditions = taken.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
+    for condition in conditions.filter(|condition| condition["status"] == "True") {
+        if let Some(kind @ ("Ambiguous" | "Failed")) = condition["type"].as_str() {
+            let message = condition["message"].as_str().unwrap_or_default();
+            print::note(&format!("Warning: {} is {kind}: {message}", manifest.reported()));
         }
     }
 }
