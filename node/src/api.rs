@@ -61,6 +61,7 @@ use tokio::sync::{Semaphore, watch as signal};
 pub use caller::{Caller, Right};
 pub use kinds::{SERVED, Served};
 pub use metrics::{Metric, MetricKind};
+pub use openapi::schemas;
 pub use progress::RECENT_MAX;
 pub use site_status::phase;
 pub use status_error::{Cause, Named, StatusError};

@@ -83,6 +83,7 @@ pub(super) async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Authority(command) => done(command.run(&global)),
         Command::Kubeconfig(command) => done(command.run(&global)),
         Command::ApiResources(command) => done(command.run(&session()?).await),
+        Command::Explain(command) if command.all => done(command.reference()),
         Command::Explain(command) => done(command.run(&session()?).await),
         Command::Auth(command) => command.run(&session()?).await,
         Command::Version(command) => done(command.run(&global).await),
