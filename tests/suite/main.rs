@@ -18,6 +18,7 @@ mod netns;
 mod partition;
 mod policy;
 mod presence;
+mod reach;
 mod revocation;
 mod rig;
 mod roles;

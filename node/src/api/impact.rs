@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::HeaderMap;
 use driftless_core::name::{Document, Kind};
 use driftless_core::resolve::{Impact, Inputs, Standing, impact, resolve};
@@ -18,13 +18,14 @@ use driftless_core::store::StoreError;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::caller::Right;
 use super::facts::{SitesFacts, every_fact};
 use super::limit::MaxSites;
 use super::resolve::blocking;
 use super::site_status::phase;
-use super::status_error::StatusError;
+use super::status_error::{Named, StatusError};
 use super::write::{causes, named, with_identity};
-use super::{Api, Held, request};
+use super::{Api, Caller, Held, request};
 use crate::inputs::{NamespaceInputs, Pins, Reaches, SiteFacts};
 use tally::{Effect, Tally};
 
@@ -52,6 +53,7 @@ struct Question {
 /// Answers with the blast radius.
 pub(super) async fn of_question(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, StatusError> {
@@ -76,6 +78,10 @@ pub(super) async fn of_question(
     for name in question.delete {
         let document = document_of(&namespace, &name)?;
         planned.entry(document.namespace().to_owned()).or_default().push((document, None));
+    }
+    for namespace in planned.keys() {
+        let named = Named { plural: "namespaces", kind: "Namespace", name: namespace };
+        caller.may(Right::Read, Some(namespace)).map_err(|why| StatusError::forbidden(named, &why))?;
     }
     let (mut tally, mut sites) = (Tally::default(), 0);
     for (namespace, planned) in planned {

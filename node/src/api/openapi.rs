@@ -163,9 +163,17 @@ fn shape_schema(shape: &Shape) -> Value {
 
 fn selector_schema() -> Value {
     let terms = json!({"type": "array", "items": {"type": "object", "properties": {
-        "key": {"type": "string"},
-        "operator": {"type": "string", "enum": ["In", "NotIn", "Exists", "DoesNotExist"]},
-        "values": {"type": "array", "items": {"type": "string"}},
+        "key": {"type": "string", "description": "Of the label, or of the fact."},
+        "operator": {
+            "type": "string",
+            "enum": ["In", "NotIn", "Exists", "DoesNotExist"],
+            "description": "How it is compared, as in Kubernetes.",
+        },
+        "values": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "For In and NotIn, one at least; for the others none.",
+        },
     }}});
     let described = |mut schema: Value, about: &str| {
         schema["description"] = json!(about);

@@ -125,6 +125,12 @@ async fn a_write_that_reaches_too_far_is_refused_and_changes_nothing() {
     assert_eq!(delete(&format!("{OVERRIDES}/store-6.tills?maxSites=0")).await.reason(), "Forbidden");
     assert_eq!(delete(&format!("{OVERRIDES}/store-6.tills?maxSites=1")).await.status, StatusCode::OK);
     assert_eq!(delete(&format!("{path}?maxSites=6")).await.status, StatusCode::OK);
+    // Whoever has a role in one namespace is told of that one.
+    let mut rig = rig;
+    rig.caller = Some(Caller { name: "user/eve".into(), roles: vec!["operator@acme".into()], site: None });
+    assert_eq!(rig.post("/v1/impact", &json!({"apply": [store_base()]})).await.status, StatusCode::OK);
+    let elsewhere = json!({"delete": [{"kind": "Profile", "namespace": "other", "name": "a"}]});
+    assert_eq!(rig.post("/v1/impact", &elsewhere).await.reason(), "Forbidden");
     let together = json!({"apply": [everywhere], "maxSites": "0"});
     assert_eq!(rig.post("/v1/impact", &together).await.status, StatusCode::OK, "it is so already");
 }
