@@ -17,16 +17,21 @@ mod digest;
 mod discovery;
 mod edge_config;
 mod enforcement;
+mod facts;
 mod gate;
 mod history;
+mod impact;
 mod kinds;
+mod limit;
 mod metrics;
 mod namespaces;
 mod openapi;
 mod operations;
 mod past;
 mod patch;
+mod profile_status;
 mod progress;
+mod render;
 mod request;
 mod resolve;
 mod resources;
@@ -60,6 +65,7 @@ use tokio::sync::{Semaphore, watch as signal};
 pub use caller::{Caller, Right};
 pub use kinds::{SERVED, Served};
 pub use metrics::{Metric, MetricKind};
+pub use openapi::schemas;
 pub use progress::RECENT_MAX;
 pub use site_status::phase;
 pub use status_error::{Cause, Named, StatusError};
@@ -362,6 +368,8 @@ fn kubernetes() -> Router<Api> {
 fn own() -> Router<Api> {
     Router::new()
         .route("/v1/resolve", post(resolve::resolve))
+        .route("/v1/impact", post(impact::of_question))
+        .route("/v1/render", get(render::render))
         .route("/v1/why", get(why::why))
         .route("/v1/why-not", get(why::why_not))
         .route("/v1/history/{kind}/{name}", get(history::fleet_wide))

@@ -12,7 +12,6 @@ mod active;
 mod applier;
 mod checkpoints;
 mod command;
-mod env;
 mod hook;
 mod host;
 mod inventory;

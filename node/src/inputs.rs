@@ -5,6 +5,7 @@
 //! which local override is too old; how layers merge is [`driftless_core::resolve`]'s.
 
 mod past;
+mod reaches;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use serde_json::{Value, json};
 pub use past::{Forgotten, PastDocuments};
 
 use crate::api::time::parse_duration;
+pub use reaches::Reaches;
 
 /// Most pinned revisions that are remembered.
 const PINS_MAX: usize = 1_024;
@@ -102,21 +104,75 @@ impl NamespaceInputs {
         Ok(desired)
     }
 
-    /// The same as if a resource existed, or had changed: what-if. Of other kinds nothing depends.
-    pub fn with(&mut self, document: &Document, resource: Value) {
-        let objects = match document.kind() {
-            Kind::Profile => &mut self.profiles,
-            Kind::Override => self.overrides_of(document.owner()),
-            Kind::App => &mut self.apps,
-            Kind::Release => &mut self.releases,
-            _ => return,
+    /// The same as if a resource existed, or had changed, or, with `None`, were gone: what-if. Of other kinds
+    /// nothing depends. A profile that pins a revision is taken at that one, as it would be.
+    pub fn with<S: Store>(
+        &mut self,
+        replica: &Replica<S>,
+        document: &Document,
+        resource: Option<Value>,
+        pins: &mut Pins,
+    ) -> Result<(), StoreError> {
+        let object = match resource {
+            None => None,
+            Some(resource) => {
+                let view =
+                    View { document: document.clone(), resource: Arc::new(resource), version: u64::MAX };
+                Some(match document.kind() {
+                    Kind::Profile => pins.applying(replica, view)?,
+                    _ => Object::of(view),
+                })
+            }
         };
-        objects.retain(|object| object.name != document.name());
-        objects.push(Object {
-            name: document.name().to_owned(),
-            version: u64::MAX,
-            root: Arc::new(resource),
-        });
+        if let Some(objects) = self.objects_mut(document) {
+            objects.retain(|object| object.name != document.name());
+            objects.extend(object);
+        }
+        Ok(())
+    }
+
+    /// The spec of an object, at the revision that applies.
+    pub fn spec(&self, document: &Document) -> Option<&Value> {
+        let objects = match document.kind() {
+            Kind::Profile => &self.profiles,
+            Kind::App => &self.apps,
+            Kind::Release => &self.releases,
+            Kind::Override => match document.owner() {
+                None => &self.selector_overrides,
+                Some(site) => self.site_overrides.get(site)?,
+            },
+            _ => return None,
+        };
+        objects.iter().find(|object| object.name == document.name()).map(|object| &object.root["spec"])
+    }
+
+    /// Whether these are the same objects, as this replica held them: none was written in between.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.versions() == other.versions()
+    }
+
+    /// The objects that were written since, that came, or that are gone, a local override's end included.
+    pub fn changed_since(&self, before: &Self) -> Vec<Document> {
+        let (now, then) = (self.versions(), before.versions());
+        let changed = now.iter().filter(|(key, version)| then.get(*key) != Some(*version));
+        let gone = then.iter().filter(|(key, _)| !now.contains_key(*key));
+        let document = |(kind, name): &(Kind, &str)| Document::new(*kind, &self.namespace, name).ok();
+        changed.chain(gone).filter_map(|(key, _)| document(key)).collect()
+    }
+
+    fn versions(&self) -> BTreeMap<(Kind, &str), u64> {
+        let lists = [
+            (Kind::Profile, &self.profiles),
+            (Kind::Override, &self.selector_overrides),
+            (Kind::App, &self.apps),
+            (Kind::Release, &self.releases),
+        ];
+        let own = self.site_overrides.values().map(|objects| (Kind::Override, objects));
+        let all = lists.into_iter().chain(own);
+        all.flat_map(|(kind, objects)| {
+            objects.iter().map(move |object| ((kind, object.name.as_str()), object.version))
+        })
+        .collect()
     }
 
     /// The inputs of one site's resolution.
@@ -159,6 +215,16 @@ impl NamespaceInputs {
         }
         hasher.update(&site.stamp[0].to_be_bytes()).update(&site.stamp[1].to_be_bytes());
         *hasher.finalize().as_bytes()
+    }
+
+    fn objects_mut(&mut self, document: &Document) -> Option<&mut Vec<Object>> {
+        match document.kind() {
+            Kind::Profile => Some(&mut self.profiles),
+            Kind::Override => Some(self.overrides_of(document.owner())),
+            Kind::App => Some(&mut self.apps),
+            Kind::Release => Some(&mut self.releases),
+            _ => None,
+        }
     }
 
     fn overrides_of(&mut self, site: Option<&str>) -> &mut Vec<Object> {

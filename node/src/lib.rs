@@ -6,6 +6,7 @@ pub mod daemon;
 pub mod desired;
 pub mod edge;
 mod expiry;
+pub mod formats;
 pub mod identity;
 pub mod inputs;
 pub mod telemetry;

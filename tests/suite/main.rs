@@ -19,6 +19,7 @@ mod partition;
 mod policy;
 mod presence;
 mod provenance;
+mod reach;
 mod revocation;
 mod rig;
 mod roles;

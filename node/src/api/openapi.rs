@@ -3,6 +3,7 @@
 //! Version 2 is asked for in protobuf up to 1.28, see [`v2`]; version 3 is JSON, from the same tables of
 //! fields that validate resources.
 
+mod described;
 mod v2;
 
 use axum::Json;
@@ -41,19 +42,22 @@ pub(super) async fn index() -> Json<Value> {
 /// `GET /openapi/v3/apis/driftless.dev/v1`.
 pub(super) async fn group() -> Json<Value> {
     let mut paths = Map::new();
-    let mut schemas = Map::new();
     for served in SERVED {
         let scope = if served.namespaced() { "namespaces/{namespace}/" } else { "" };
         let path = format!("/apis/{GROUP_VERSION}/{scope}{}/{{name}}", served.plural);
         paths.insert(path, operations(served));
-        schemas.insert(schema_name(served), schema(served));
     }
     Json(json!({
         "openapi": "3.0.0",
         "info": {"title": "Driftless", "version": "v1"},
         "paths": paths,
-        "components": {"schemas": schemas},
+        "components": {"schemas": schemas()},
     }))
+}
+
+/// The schema of every kind, by name.
+pub fn schemas() -> Value {
+    SERVED.iter().map(|served| (schema_name(served), schema(served))).collect::<Map<String, Value>>().into()
 }
 
 fn group_version_kind(served: &Served) -> Value {
@@ -95,11 +99,27 @@ fn operations(served: &Served) -> Value {
 fn schema(served: &Served) -> Value {
     let mut schema = match kinds::by_name(served.kind.name()) {
         Some(kind) => fields_schema(kind.fields),
-        // What only daemons write is not described field by field.
-        None => json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}),
+        // What only daemons write is described, not validated.
+        None => {
+            json!({"type": "object", "properties": {"spec": open(described::spec(served.kind), "What the node says.")},
+            "x-kubernetes-preserve-unknown-fields": true})
+        }
     };
+    let status = described::status(served.kind);
+    if !status.is_empty() {
+        schema["properties"]["status"] =
+            open(status, "What nodes report and compute; ignored in what clients write.");
+    }
     schema["description"] = json!(served.about);
     schema["x-kubernetes-group-version-kind"] = json!([group_version_kind(served)]);
+    schema
+}
+
+/// Fields beside which there may be others.
+fn open(fields: &[Field], about: &str) -> Value {
+    let mut schema = fields_schema(fields);
+    schema["description"] = json!(about);
+    schema["x-kubernetes-preserve-unknown-fields"] = json!(true);
     schema
 }
 
@@ -143,9 +163,17 @@ fn shape_schema(shape: &Shape) -> Value {
 
 fn selector_schema() -> Value {
     let terms = json!({"type": "array", "items": {"type": "object", "properties": {
-        "key": {"type": "string"},
-        "operator": {"type": "string", "enum": ["In", "NotIn", "Exists", "DoesNotExist"]},
-        "values": {"type": "array", "items": {"type": "string"}},
+        "key": {"type": "string", "description": "Of the label, or of the fact."},
+        "operator": {
+            "type": "string",
+            "enum": ["In", "NotIn", "Exists", "DoesNotExist"],
+            "description": "How it is compared, as in Kubernetes.",
+        },
+        "values": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "For In and NotIn, one at least; for the others none.",
+        },
     }}});
     let described = |mut schema: Value, about: &str| {
         schema["description"] = json!(about);

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::kinds::Served;
+use super::limit::MaxSites;
 use super::status_error::{Named, StatusError};
 use super::table::RowObject;
 use super::{Api, BODY_BYTES_MAX};
@@ -156,9 +157,15 @@ pub(super) struct WriteQuery {
     dry_run: Option<String>,
     /// Ours: why, in the client's words; becomes the event's reason.
     pub(super) reason: String,
+    /// Ours: refuse if more sites than this would change.
+    max_sites: Option<String>,
 }
 
 impl WriteQuery {
+    pub(super) fn max_sites(&self) -> Result<Option<MaxSites>, StatusError> {
+        MaxSites::parse(self.max_sites.as_deref())
+    }
+
     pub(super) fn dry_run(&self) -> Result<bool, StatusError> {
         match self.dry_run.as_deref() {
             None | Some("") => Ok(false),

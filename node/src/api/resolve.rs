@@ -49,11 +49,12 @@ pub(super) async fn resolve(
     let question: Question = serde_json::from_value(body)
         .map_err(|error| StatusError::bad_request(format!("expected {{site, namespace, with}}: {error}")))?;
     let at_ms = past::moment_of(&api, question.at.as_deref()).await?;
-    let About { mut desired, mut site, .. } =
+    let About { desired, mut site, .. } =
         about(&api, &question.site, question.namespace.as_deref(), at_ms).await?;
     if question.with.len() > WITH_MAX {
         return Err(StatusError::bad_request("with: a what-if takes at most 256 resources"));
     }
+    let mut others = Vec::new();
     for resource in question.with {
         let document = document_of(&site, &resource)?;
         let resource = with_identity(&document, resource);
@@ -61,9 +62,10 @@ pub(super) async fn resolve(
             .map_err(|errors| StatusError::invalid(named(&document), causes(errors)))?;
         match document == site.document {
             true => site = site.with(resource),
-            false => desired.with(&document, resource),
+            false => others.push((document, Some(resource))),
         }
     }
+    let desired = api.desired_with(desired, others).await?;
     blocking(move || resolution_of(&desired.inputs(&site)).to_json()).await.map(Json)
 }
 

@@ -11,12 +11,13 @@ use driftless_core::name::{Document, Kind};
 use driftless_core::replica::View;
 use serde_json::{Value, json};
 
+use super::limit::write_within;
 use super::request::{self, ListQuery, ResourcePath, Target, WriteQuery, is_true};
 use super::selector::{FieldSelector, LabelSelector};
 use super::server::Stop;
 use super::status_error::StatusError;
 use super::table::table;
-use super::write::{Wish, WriteRequest, write};
+use super::write::{Wish, WriteRequest};
 use super::{Api, Caller, GROUP_VERSION, past, site_status, watch};
 
 type Answer = Result<Response, StatusError>;
@@ -239,7 +240,7 @@ pub(super) async fn create(change: Change) -> Answer {
         version: None,
         ..new_write(&api, document, Wish::Create(resource), caller, &query).await?
     };
-    finish(&api, &target, wish).await
+    finish(&api, &target, wish, &query).await
 }
 
 /// `PUT` on a resource.
@@ -248,7 +249,7 @@ pub(super) async fn replace(change: Change) -> Answer {
     let (target, document) = path.document(&api)?;
     let resource = request::json(&headers, body).await?;
     let wish = with_preconditions(&api, resource, document, caller, &query, Wish::Replace).await?;
-    finish(&api, &target, wish).await
+    finish(&api, &target, wish, &query).await
 }
 
 /// `PATCH` on a resource.
@@ -269,7 +270,7 @@ pub(super) async fn patch(change: Change) -> Answer {
             return Err(StatusError::unsupported_media_type(other, &format!("{MERGE_PATCH}, {JSON_PATCH}")));
         }
     };
-    finish(&api, &target, wish).await
+    finish(&api, &target, wish, &query).await
 }
 
 /// `DELETE` on a resource. Answers with a `Status` that carries the uid, which kubectl waits on.
@@ -284,7 +285,7 @@ pub(super) async fn delete(change: Change) -> Answer {
     request.dry_run |=
         options["dryRun"].as_array().is_some_and(|entries| entries.iter().any(|entry| entry == "All"));
     let name = request.document.name().to_owned();
-    let outcome = api.write(move |held| write(held, request)).await??;
+    let outcome = write_within(&api, request, query.max_sites()?).await?;
     Ok(Json(json!({
         "kind": "Status",
         "apiVersion": "v1",
@@ -314,8 +315,8 @@ pub(super) async fn rendered(api: &Api, views: Vec<View>) -> Result<Vec<Value>, 
     Ok(resources)
 }
 
-async fn finish(api: &Api, target: &Target, request: WriteRequest) -> Answer {
-    let outcome = api.write(move |held| write(held, request)).await??;
+async fn finish(api: &Api, target: &Target, request: WriteRequest, query: &WriteQuery) -> Answer {
+    let outcome = write_within(api, request, query.max_sites()?).await?;
     debug_assert_eq!(outcome.view.document.kind(), target.served.kind);
     let mut resources = rendered(api, vec![outcome.view]).await?;
     let resource = resources.pop().unwrap_or_default();

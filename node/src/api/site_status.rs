@@ -5,13 +5,16 @@
 //! Site. What nobody knows is `Unknown`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use driftless_core::name::{Document, Kind};
 use driftless_core::replica::View;
-use driftless_core::resolve::{Denied, resolve, revision, short};
+use driftless_core::resolve::{Ambiguity, Denied, resolve};
+use driftless_core::store::StoreError;
 use serde_json::{Map, Value, json};
 
+use super::facts::Facts;
+use super::profile_status::{Reach, reaches};
 use super::resources::DOCUMENTS_PER_READ;
 use super::sites::{Sites, every_site};
 use super::status_error::StatusError;
@@ -21,6 +24,8 @@ use crate::inputs::{NamespaceInputs, Pins, SiteFacts};
 
 /// Conditions that only the site itself can tell.
 const SITE_SAYS: [&str; 2] = ["Held", "Inventory"];
+/// Reasons for which a site does not run what it should that are no failures.
+const WAITS: [&str; 3] = ["Held", "Pending", "NoProfile"];
 /// A site was heard less than this ago.
 const FRESH_MS: u64 = 60_000;
 /// A site was heard less than this ago.
@@ -29,6 +34,8 @@ const STALE_MS: u64 = 5 * 60_000;
 const UNREACHABLE_MS: u64 = 24 * 3_600_000;
 /// Every phase.
 const PHASES: [&str; 5] = ["Fresh", "Stale", "Unreachable", "Lost", "Unknown"];
+/// So many sites are not resolved one by one, but together with all others, which are kept.
+const MANY_SITES: usize = 64;
 /// Resolutions that are remembered; a hub is designed for 10,000 sites.
 const REMEMBERED_MAX: usize = 20_000;
 
@@ -37,6 +44,7 @@ const REMEMBERED_MAX: usize = 20_000;
 pub(super) struct Cache {
     outcomes: Mutex<BTreeMap<Document, Remembered>>,
     pins: Mutex<Pins>,
+    pub(super) facts: Facts,
     pub(super) every: Sites,
 }
 
@@ -52,15 +60,17 @@ pub(super) struct Outcome {
     pub(super) overrides: Vec<String>,
     /// Names of the apps that the site should run.
     pub(super) apps: Vec<String>,
-    /// Writes of overrides that do not stand.
-    pub(super) denied: Vec<Denied>,
     pub(super) conditions: Vec<Value>,
     pub(super) failed: Option<(String, String)>,
+    /// The profile that the failure is about.
+    pub(super) at_fault: Option<String>,
+    pub(super) ambiguous: Vec<Ambiguity>,
+    pub(super) denied: Vec<Denied>,
 }
 
 /// A site with what it should run.
 pub(super) struct Resolved {
-    pub(super) facts: SiteFacts,
+    pub(super) facts: Arc<SiteFacts>,
     pub(super) outcome: Arc<Outcome>,
 }
 
@@ -80,6 +90,11 @@ pub(super) async fn join(api: &Api, views: &[View], resources: &mut [Value]) -> 
 }
 
 impl Api {
+    /// The pinned revisions that were found before.
+    pub(super) fn pins(&self) -> MutexGuard<'_, Pins> {
+        self.0.sites.pins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Collects what the resolution of one site, or of every site of a namespace, reads.
     pub(super) async fn desired(
         &self,
@@ -88,11 +103,32 @@ impl Api {
     ) -> Result<NamespaceInputs, StatusError> {
         let (api, now_ms) = (self.clone(), self.now_ms());
         self.read(move |held| {
-            let mut pins = api.0.sites.pins.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut pins = api.pins();
             NamespaceInputs::collect(held, &namespace, site.as_deref(), now_ms, &mut pins)
         })
         .await?
         .map_err(StatusError::internal)
+    }
+
+    /// The same as if resources had changed, or were gone.
+    pub(super) async fn desired_with(
+        &self,
+        mut desired: NamespaceInputs,
+        changed: Vec<(Document, Option<Value>)>,
+    ) -> Result<NamespaceInputs, StatusError> {
+        if changed.is_empty() {
+            return Ok(desired);
+        }
+        let api = self.clone();
+        self.read(move |held| {
+            let mut pins = api.pins();
+            for (document, resource) in changed {
+                desired.with(held, &document, resource, &mut pins)?;
+            }
+            Ok(desired)
+        })
+        .await?
+        .map_err(|error: StoreError| StatusError::internal(error))
     }
 }
 
@@ -120,29 +156,19 @@ async fn join_sites(
     Ok(())
 }
 
-/// Counts the sites that a profile reaches. A site that does not resolve, or whose site never reported,
-/// is not counted as applied.
+/// Counts the sites that a profile reaches.
 async fn join_profiles(
     api: &Api,
     namespace: &str,
     views: &[View],
     resources: &mut [Value],
 ) -> Result<(), StatusError> {
-    let mut reach: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-    for resolved in every_site(api, namespace).await? {
-        let is_applied = resolved.is_applied() == Some(true);
-        for profile in &resolved.outcome.profiles {
-            let (matched, applied) = reach.entry(profile.clone()).or_default();
-            *matched += 1;
-            *applied += u64::from(is_applied);
-        }
-    }
+    let sites = every_site(api, namespace).await?;
+    let reaches = reaches(api, &sites);
+    let nothing = Reach::default();
     for (view, resource) in views.iter().zip(resources) {
         if view.document.kind() == Kind::Profile && view.document.namespace() == namespace {
-            let (matched, applied) = reach.get(view.document.name()).copied().unwrap_or_default();
-            let revision = revision(&view.resource["spec"]);
-            resource["status"] =
-                json!({"revision": short(&revision), "matched": matched, "applied": applied});
+            resource["status"] = reaches.get(view.document.name()).unwrap_or(&nothing).status(&view.resource);
         }
     }
     Ok(())
@@ -154,6 +180,12 @@ pub(super) async fn resolved(
     namespace: String,
     sites: Vec<View>,
 ) -> Result<Vec<Arc<Resolved>>, StatusError> {
+    if sites.len() >= MANY_SITES {
+        let wanted: BTreeSet<&Document> = sites.iter().map(|site| &site.document).collect();
+        let mut every = every_site(api, &namespace).await?;
+        every.retain(|site| wanted.contains(&site.facts.document));
+        return Ok(every);
+    }
     let only = match sites.as_slice() {
         [site] => Some(site.document.name().to_owned()),
         _ => None,
@@ -170,8 +202,9 @@ pub(super) async fn resolved(
     let api = api.clone();
     // Ten thousand sites take seconds the first time: not on the threads that answer others.
     tokio::task::spawn_blocking(move || {
-        let outcome =
-            |facts: SiteFacts| Arc::new(Resolved { outcome: api.0.sites.outcome(&desired, &facts), facts });
+        let outcome = |facts: SiteFacts| {
+            Arc::new(Resolved { outcome: api.0.sites.outcome(&desired, &facts), facts: Arc::new(facts) })
+        };
         facts.into_iter().map(outcome).collect()
     })
     .await
@@ -207,9 +240,14 @@ impl Outcome {
                 .filter(|found| found.type_ != "ResolutionFailed")
                 .map(|found| condition(&found.type_, &found.status, &found.reason, &found.message))
                 .collect(),
+            at_fault: resolution
+                .failed
+                .as_ref()
+                .and_then(|failure| failure.object.as_deref()?.strip_prefix("profile/").map(str::to_owned)),
             failed: resolution.failed.map(|failure| (failure.reason.to_owned(), failure.to_string())),
             overrides: resolution.overrides,
             apps: resolution.apps.as_object().into_iter().flatten().map(|(app, _)| app.clone()).collect(),
+            ambiguous: resolution.ambiguous,
             denied: resolution.denied,
             profiles: resolution.profiles.into_iter().map(|profile| profile.name).collect(),
             config_hash: resolution.config_hash,
@@ -219,8 +257,7 @@ impl Outcome {
 
 impl Resolved {
     fn active_hash(&self) -> Option<&str> {
-        let active = self.facts.report.as_deref()?.pointer("/status/active/configHash")?;
-        active.as_str().filter(|hash| !hash.is_empty())
+        active_hash(&self.facts)
     }
 
     /// The region that the Site names.
@@ -247,6 +284,17 @@ impl Resolved {
         let about = report.pointer("/status/desired/configHash")?;
         let is_current = *about == self.outcome.config_hash && self.outcome.failed.is_none();
         self.reported("Applied").filter(|applied| is_current && applied["status"] == "False")
+    }
+
+    /// Why the site does not resolve, or could not apply what it should run. One that is on hold, or on its
+    /// way, has not failed.
+    pub(super) fn failure(&self) -> Option<String> {
+        if let Some((_, message)) = &self.outcome.failed {
+            return Some(message.clone());
+        }
+        let refusal = self.refusal().filter(|_| self.is_applied() != Some(true))?;
+        let reason = refusal["reason"].as_str().filter(|reason| !WAITS.contains(reason))?;
+        Some(format!("{reason} {}", refusal["message"].as_str().unwrap_or_default()).trim().to_owned())
     }
 
     /// Whether the site runs what it should, and why not, as a condition.
@@ -277,6 +325,12 @@ impl Resolved {
     }
 }
 
+/// The hash of what a site says that it runs.
+pub(super) fn active_hash(site: &SiteFacts) -> Option<&str> {
+    let active = site.report.as_deref()?.pointer("/status/active/configHash")?;
+    active.as_str().filter(|hash| !hash.is_empty())
+}
+
 fn status(api: &Api, resolved: &Resolved) -> Value {
     let site = &resolved.facts.document;
     let presence = api.backend().presence(site.namespace(), site.name());
@@ -298,6 +352,16 @@ fn status(api: &Api, resolved: &Resolved) -> Value {
     }
     status.insert("presence".to_owned(), shown);
     status.insert("profiles".to_owned(), json!(resolved.outcome.profiles));
+    status.insert("overrides".to_owned(), json!(resolved.outcome.overrides));
+    status.insert(
+        "counts".to_owned(),
+        json!({
+            "profiles": resolved.outcome.profiles.len(),
+            "overrides": resolved.outcome.overrides.len(),
+            "ambiguous": resolved.outcome.ambiguous.len(),
+            "denied": resolved.outcome.denied.len(),
+        }),
+    );
     status.insert("desired".to_owned(), json!({"configHash": resolved.outcome.config_hash}));
     let mut conditions = vec![resolved.resolves(), synced(&presence), resolved.applied()];
     conditions.extend(resolved.outcome.conditions.iter().cloned());
@@ -338,7 +402,7 @@ fn synced(presence: &Presence) -> Value {
     condition("Synced", status, reason, presence.why.as_deref().unwrap_or_default())
 }
 
-fn condition(kind: &str, status: &str, reason: &str, message: &str) -> Value {
+pub(super) fn condition(kind: &str, status: &str, reason: &str, message: &str) -> Value {
     json!({"type": kind, "status": status, "reason": reason, "message": message})
 }
 

@@ -1,24 +1,22 @@
 //! The sites of a namespace and what each should run, kept up to date with the replica.
 //!
 //! Counting what a profile reaches takes every site. So what was resolved once is kept, and when the replica
-//! has moved on, only the sites that changed are read and resolved again; where a profile, an override or the
-//! catalog changed, all are looked at, and those that it touches are resolved. Whoever asks while that goes on
+//! has moved on, only the sites that changed are read and resolved again; where a profile or an override changed,
+//! those that it may matter to, by their labels; where the catalog changed, all. Whoever asks while that goes on
 //! waits for the same answer.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use driftless_core::name::{Document, Kind};
 use tokio::sync::Mutex as Turn;
 
-use super::resources::DOCUMENTS_PER_READ;
+use super::facts::{NAMESPACES_MAX, SitesFacts, every_fact};
 use super::site_status::Resolved;
 use super::status_error::StatusError;
 use super::{Api, Held};
-use crate::inputs::{NamespaceInputs, SiteFacts};
+use crate::inputs::{NamespaceInputs, Reaches};
 
-/// Most namespaces whose sites are kept.
-const NAMESPACES_MAX: usize = 64;
 /// The clock ends local overrides without any event, so inputs are collected again after this time.
 const COLLECT_AGAIN_MS: u64 = 60_000;
 
@@ -34,14 +32,6 @@ struct Known {
     sites: BTreeMap<Document, Arc<Resolved>>,
 }
 
-/// What is not up to date any more.
-struct Outdated {
-    position: u64,
-    /// The objects of the namespace, by which every site is judged.
-    inputs: bool,
-    sites: BTreeSet<Document>,
-}
-
 /// Every site of a namespace with what it should run. Costs what changed since it was last asked, and a copy
 /// of the list.
 pub(super) async fn every_site(api: &Api, namespace: &str) -> Result<Vec<Arc<Resolved>>, StatusError> {
@@ -49,14 +39,16 @@ pub(super) async fn every_site(api: &Api, namespace: &str) -> Result<Vec<Arc<Res
     let mut known = turn.lock().await;
     let since = known.as_ref().map(|known| (known.position, known.collected_ms));
     let (of, now_ms) = (namespace.to_owned(), api.now_ms());
-    let outdated = api.read(move |held| outdated(held, &of, since, now_ms)).await?;
-    if outdated.inputs || !outdated.sites.is_empty() {
-        let updated = update(api, namespace, known.take(), outdated, now_ms).await?;
-        *known = Some(updated);
-    } else if let Some(known) = &mut *known {
-        known.position = outdated.position;
-    }
-    Ok(known.iter().flat_map(|known| known.sites.values().cloned()).collect())
+    let (position, is_outdated) = api.read(move |held| outdated(held, &of, since, now_ms)).await?;
+    let facts = every_fact(api, namespace).await?;
+    let (desired, collected_ms) = match known.as_ref() {
+        Some(known) if !is_outdated => (Arc::clone(&known.desired), known.collected_ms),
+        _ => (Arc::new(api.desired(namespace.to_owned(), None).await?), now_ms),
+    };
+    let sites = update(api, known.take(), facts, Arc::clone(&desired)).await?;
+    let answer = sites.values().cloned().collect();
+    *known = Some(Known { position, collected_ms, desired, sites });
+    Ok(answer)
 }
 
 impl Sites {
@@ -69,80 +61,55 @@ impl Sites {
     }
 }
 
-/// Compares what is known with the replica. Whatever is read after this is as new or newer.
-fn outdated(held: &Held, namespace: &str, since: Option<(u64, u64)>, now_ms: u64) -> Outdated {
+/// The position, and whether the objects by which every site is judged may have changed since another one.
+/// Whatever is read after this is as new or newer.
+fn outdated(held: &Held, namespace: &str, since: Option<(u64, u64)>, now_ms: u64) -> (u64, bool) {
     let position = held.position();
-    let changes = since.and_then(|(position, _)| held.changes(position, usize::MAX).ok());
-    let Some(changes) = changes else {
-        let sites = held.names(Kind::Site, Some(namespace), &BTreeMap::new()).into_iter().collect();
-        return Outdated { position, inputs: true, sites };
+    let Some((since, collected_ms)) = since else { return (position, true) };
+    let Ok(changes) = held.changes(since, usize::MAX) else { return (position, true) };
+    let is_input = |document: &Document| {
+        let kinds = [Kind::Profile, Kind::Override, Kind::App, Kind::Release];
+        document.namespace() == namespace && kinds.contains(&document.kind())
     };
-    let is_old =
-        since.is_none_or(|(_, collected_ms)| now_ms >= collected_ms.saturating_add(COLLECT_AGAIN_MS));
-    let mut outdated = Outdated { position, inputs: is_old, sites: BTreeSet::new() };
-    for document in changes.into_iter().map(|change| change.document) {
-        if document.namespace() != namespace {
-            continue;
-        }
-        match document.kind() {
-            Kind::Site | Kind::SiteStatus => {
-                outdated.sites.extend(Document::new(Kind::Site, namespace, document.name()));
-            }
-            Kind::Profile | Kind::Override | Kind::App | Kind::Release => outdated.inputs = true,
-            _ => {}
-        }
-    }
-    outdated
+    let is_old = now_ms >= collected_ms.saturating_add(COLLECT_AGAIN_MS);
+    (position, is_old || changes.iter().any(|change| is_input(&change.document)))
 }
 
+/// Resolves again what changed: the sites whose facts are others than before, and those that an object which
+/// changed may matter to.
 async fn update(
     api: &Api,
-    namespace: &str,
-    known: Option<Known>,
-    outdated: Outdated,
-    now_ms: u64,
-) -> Result<Known, StatusError> {
-    let Outdated { position, inputs, sites: changed } = outdated;
-    let mut facts: BTreeMap<Document, Option<SiteFacts>> = BTreeMap::new();
-    let documents: Vec<Document> = changed.into_iter().collect();
-    for documents in documents.chunks(DOCUMENTS_PER_READ) {
-        let documents = documents.to_vec();
-        let read = api.read(move |held| {
-            let facts = |site: Document| SiteFacts::collect(held, &site).map(|facts| (site, facts));
-            documents.into_iter().map(facts).collect::<Result<Vec<_>, _>>()
-        });
-        facts.extend(read.await?.map_err(StatusError::internal)?);
-    }
-    let (desired, collected_ms, sites) = match known {
-        Some(known) if !inputs => (known.desired, known.collected_ms, known.sites),
-        known => {
-            let desired = api.desired(namespace.to_owned(), None).await?;
-            (Arc::new(desired), now_ms, known.map(|known| known.sites).unwrap_or_default())
-        }
+    before: Option<Known>,
+    facts: SitesFacts,
+    desired: Arc<NamespaceInputs>,
+) -> Result<BTreeMap<Document, Arc<Resolved>>, StatusError> {
+    let (before, then) = match before {
+        Some(known) => (known.sites, known.desired),
+        None => (BTreeMap::new(), Arc::clone(&desired)),
     };
+    let is_same = |(site, facts): (&Document, &Arc<_>)| {
+        before.get(site).is_some_and(|known| Arc::ptr_eq(&known.facts, facts))
+    };
+    if Arc::ptr_eq(&then, &desired) && before.len() == facts.len() && facts.iter().all(is_same) {
+        return Ok(before);
+    }
     let api = api.clone();
     // Ten thousand sites take seconds the first time: not on the threads that answer others.
     tokio::task::spawn_blocking(move || {
-        let mut sites = sites;
-        let resolve = |facts: SiteFacts| {
-            let outcome = api.0.sites.outcome(&desired, &facts);
-            Arc::new(Resolved { facts, outcome })
-        };
-        if inputs {
-            sites.values_mut().for_each(|site| {
-                let outcome = api.0.sites.outcome(&desired, &site.facts);
-                if !Arc::ptr_eq(&outcome, &site.outcome) {
-                    *site = Arc::new(Resolved { facts: site.facts.clone(), outcome });
+        let changed = desired.changed_since(&then);
+        let reaches = Reaches::of(&then, &desired, &changed);
+        let now = |(site, facts): (&Document, &Arc<_>)| {
+            let known = before.get(site).filter(|known| Arc::ptr_eq(&known.facts, facts));
+            let resolved = match known.filter(|_| !reaches.include(&desired.inputs(facts))) {
+                Some(known) => Arc::clone(known),
+                None => {
+                    let outcome = api.0.sites.outcome(&desired, facts);
+                    Arc::new(Resolved { facts: Arc::clone(facts), outcome })
                 }
-            });
-        }
-        for (document, facts) in facts {
-            match facts {
-                Some(facts) => drop(sites.insert(document, resolve(facts))),
-                None => drop(sites.remove(&document)),
-            }
-        }
-        Known { position, collected_ms, desired, sites }
+            };
+            (site.clone(), resolved)
+        };
+        facts.iter().map(now).collect()
     })
     .await
     .map_err(StatusError::internal)

@@ -135,6 +135,14 @@ impl StatusError {
         error
     }
 
+    /// A change that reaches further than the client allowed.
+    pub fn too_many_sites(message: impl Into<String>) -> Self {
+        // Not a conflict: clients would try that again by themselves.
+        let mut error = Self::new(StatusCode::FORBIDDEN, "Forbidden", message);
+        error.details = json!({"causes": [{"reason": "TooManySites", "field": "maxSites"}]});
+        error
+    }
+
     /// More bytes than the named limit.
     pub fn too_large(limit: &str) -> Self {
         let message = format!("request is too large: {limit}");

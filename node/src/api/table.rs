@@ -147,6 +147,9 @@ fn sites() -> Vec<Column> {
         wide("Config", |site, _| short(site, "/status/desired/configHash")),
         wide("Active", |site, _| short(site, "/status/active/configHash")),
         wide("Matched", |site, _| names(site, "/status/profiles")),
+        wide("Overrides", |site, _| count(site, "/status/overrides")),
+        wide("Ambiguous", |site, _| or_unknown(site, "/status/counts/ambiguous")),
+        wide("Denied", |site, _| or_unknown(site, "/status/counts/denied")),
         wide("Why", |site, _| complaint(site)),
     ]
 }
@@ -159,6 +162,10 @@ fn profiles() -> Vec<Column> {
         text("Matched", |profile, _| or_unknown(profile, "/status/matched")),
         text("Applied", |profile, _| or_unknown(profile, "/status/applied")),
         AGE,
+        wide("Ambiguous", |profile, _| or_unknown(profile, "/status/ambiguous")),
+        wide("Denied", |profile, _| or_unknown(profile, "/status/denied")),
+        wide("Failed", |profile, _| or_unknown(profile, "/status/failed")),
+        wide("Stale", |profile, _| or_unknown(profile, "/status/stale")),
         wide("Lifecycle", |profile, _| match at(profile, "/spec/lifecycle") {
             Value::String(text) if !text.is_empty() => Value::String(text),
             _ => json!("Published"),
@@ -343,7 +350,7 @@ fn complaint(resource: &Value) -> Value {
     let found = conditions.into_iter().flatten().find(|condition| {
         let good = if matches!(
             condition["type"].as_str(),
-            Some("Ambiguous" | "Held" | "ResolutionFailed" | "NoProfile")
+            Some("Ambiguous" | "Denied" | "Deprecated" | "Held" | "ResolutionFailed" | "NoProfile")
         ) {
             "False"
         } else {

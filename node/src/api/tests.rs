@@ -3,6 +3,7 @@
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use driftless_core::name::{Document, Kind};
 use serde_json::json;
 use tower_service::Service as _;
 
@@ -11,9 +12,11 @@ use super::*;
 
 mod auditing;
 mod causes;
+mod impacts;
 mod kubernetes;
 mod own;
 mod past;
+mod rendering;
 mod resolving;
 mod reverting;
 mod serving;
@@ -121,11 +124,14 @@ pub(super) fn site(name: &str, country: &str) -> Value {
 }
 
 pub(super) async fn report(rig: &Rig, site: &str, status: Value) {
-    use driftless_core::name::{Document, Kind};
+    holds(rig, Kind::SiteStatus, site, json!({"status": status})).await;
+}
+
+/// Puts a document of the namespace acme into the replica, past what the API refuses.
+pub(super) async fn holds(rig: &Rig, kind: Kind, name: &str, resource: Value) {
     use driftless_core::replica::{ChangeRequest, Write};
-    let document = Document::new(Kind::SiteStatus, "acme", site).unwrap();
-    let resource = write::with_identity(&document, json!({"status": status}));
-    let change = ChangeRequest::Put(resource);
+    let document = Document::new(kind, "acme", name).unwrap();
+    let change = ChangeRequest::Put(write::with_identity(&document, resource));
     let write = Write::new(document, change, "ns/acme/site/store-17/node/a", NOON_MS);
     rig.bench.write(Box::new(move |held| drop(held.write(write).unwrap()))).await.unwrap();
 }

@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand};
 
 use super::commands::{
     apply, audit, auth, authority, blame, completion, config, conflicts, create, delete, describe, diff,
-    edge, edit, explain, get, history, hub, import, label, patch, peers, resolve, revert, revoke, site,
-    status, token, trace, verify, version, wait, why,
+    edge, edit, explain, get, history, hub, import, label, patch, peers, render, resolve, revert, revoke,
+    site, status, token, trace, verify, version, wait, why,
 };
 use super::demo;
 use super::query::Query;
@@ -107,6 +107,7 @@ pub enum Command {
     Annotate(label::Annotate),
     Wait(wait::Wait),
     Resolve(resolve::Resolve),
+    Render(render::Render),
     Why(why::Why),
     WhyNot(why::WhyNot),
     History(history::History),
@@ -177,6 +178,29 @@ pub struct Intent {
         value_parser = ["server", "none"]
     )]
     pub dry_run: String,
+}
+
+/// How far a change may reach.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Limit {
+    /// Refuse if what more sites than this should run would change; a percentage stands for 10 sites at least
+    #[arg(long, value_name = "NUMBER|PERCENT", default_value = "25%")]
+    pub max_sites: String,
+    /// Change as many as it takes, and do not ask for a second thought
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
+impl Limit {
+    /// Adds what the node has to know of it to a request.
+    pub(super) fn on(&self, path: Query) -> Query {
+        path.with_some("maxSites", self.max_sites())
+    }
+
+    /// The query parameter, if there is a limit.
+    pub(super) fn max_sites(&self) -> Option<&str> {
+        (!self.yes).then_some(self.max_sites.as_str())
+    }
 }
 
 impl Intent {
@@ -262,6 +286,7 @@ mod tests {
             ("driftless patch profile a -p {}", "--type=merge"),
             ("driftless wait site a --for=create", "--timeout=1s"),
             ("driftless why site/a b.c", "-ojson"),
+            ("driftless render site/a", "--active"),
             ("driftless why-not profile/a site/b", "-ojson"),
             ("driftless auth can-i get site a", "--quiet"),
             ("driftless peers cut a", "--for=10m"),

@@ -18,11 +18,13 @@ pub(super) mod explain;
 pub(super) mod get;
 pub(super) mod history;
 pub(super) mod hub;
+mod impact;
 pub(super) mod import;
 pub(super) mod label;
 pub(super) mod manifests;
 pub(super) mod patch;
 pub(super) mod peers;
+pub(super) mod render;
 pub(super) mod resolve;
 pub(super) mod revert;
 pub(super) mod revoke;
@@ -64,6 +66,7 @@ pub(super) async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Label(command) => done(command.run(&session()?).await),
         Command::Annotate(command) => done(command.run(&session()?).await),
         Command::Wait(command) => done(command.run(&session()?).await),
+        Command::Render(command) => done(command.run(&session()?).await),
         Command::Resolve(command) => done(command.run(&session()?).await),
         Command::Why(command) => done(command.run(&session()?).await),
         Command::WhyNot(command) => done(command.run(&session()?).await),
@@ -86,6 +89,7 @@ pub(super) async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Authority(command) => done(command.run(&global)),
         Command::Kubeconfig(command) => done(command.run(&global)),
         Command::ApiResources(command) => done(command.run(&session()?).await),
+        Command::Explain(command) if command.all => done(command.reference()),
         Command::Explain(command) => done(command.run(&session()?).await),
         Command::Auth(command) => command.run(&session()?).await,
         Command::Version(command) => done(command.run(&global).await),

@@ -289,7 +289,7 @@ fn denied(held: &Held, document: &Document, resource: Value, now_ms: u64) -> Res
         return Ok(vec![Denied { object, path, profile: None }]);
     };
     let mut collected = NamespaceInputs::collect(held, namespace, Some(site), now_ms, &mut Pins::default())?;
-    collected.with(document, resource);
+    collected.with(held, document, Some(resource), &mut Pins::default())?;
     let own = format!("override/{}", document.name());
     let denied = resolve(&collected.inputs(&facts)).denied;
     Ok(denied.into_iter().filter(|denied| denied.object == own).collect())

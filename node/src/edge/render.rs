@@ -1,5 +1,5 @@
-//! The active configuration as files: `config.json`, `config.yaml`, `config.env` (see the table in its
-//! source), and `config.hash`.
+//! The active configuration as files: `config.json`, `config.yaml`, `config.env` ([`crate::formats`] knows how
+//! they are written), and `config.hash`.
 //!
 //! Each file is replaced as a whole: written beside, synced, renamed. `config.hash` is renamed last, after
 //! the others are on disk. A reader that wants all four to agree compares `config.hash` with the hash in
@@ -10,10 +10,10 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::env::to_env;
 use crate::cli::yaml::to_yaml;
+use crate::formats::{plain, to_env, to_json};
 
 /// The file that is written last.
 const HASH_FILE: &str = "config.hash";
@@ -33,14 +33,8 @@ pub struct RenderError {
 pub fn render(dir: &Path, config: &Value) -> Result<(), RenderError> {
     fs::create_dir_all(dir).map_err(|source| failed(dir, source))?;
     let hash = config["configHash"].as_str().unwrap_or_default();
-    let shown = json!({
-        "site": config["site"],
-        "namespace": config["namespace"],
-        "configHash": hash,
-        "values": config["values"],
-        "apps": config["apps"],
-    });
-    let contents = [format!("{shown:#}\n"), to_yaml(&shown), to_env(&shown), format!("{hash}\n")];
+    let shown = plain(config);
+    let contents = [to_json(&shown), to_yaml(&shown), to_env(&shown), format!("{hash}\n")];
     for (name, content) in FILES.iter().zip(&contents) {
         let beside = beside(dir, name);
         write_synced(&beside, content.as_bytes()).map_err(|source| failed(&beside, source))?;
@@ -97,6 +91,8 @@ fn failed(path: &Path, source: io::Error) -> RenderError {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
     use super::*;
 
     fn config(hash: &str, replicas: u32) -> Value {

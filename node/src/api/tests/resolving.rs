@@ -180,10 +180,113 @@ async fn counting_sites_costs_what_changed() {
     rig.create("overrides", &exception).await;
     let third = every_site(&rig.api, "acme").await.unwrap();
     assert_eq!(same(&second, &third), [true, true, false]);
+    // A profile for others is of no concern to these, also while it changes.
+    let mut towers = store_base();
+    (towers["metadata"]["name"], towers["spec"]["selector"]) =
+        (json!("towers"), json!({"matchLabels": {"class": "tower"}}));
+    rig.create("profiles", &towers).await;
+    assert_eq!(same(&third, &every_site(&rig.api, "acme").await.unwrap()), [true; 3]);
+    let path = format!("{PROFILES}/towers");
+    let moved = json!({"spec": {"selector": {"matchLabels": {"class": null, "country": "be"}}}});
+    rig.say(Method::PATCH, &path, "application/merge-patch+json", &moved).await;
+    assert_eq!(same(&third, &every_site(&rig.api, "acme").await.unwrap()), [true; 3]);
     let gone = Request::delete("/apis/driftless.dev/v1/namespaces/acme/sites/store-16");
     assert_eq!(rig.ask(gone.body(Body::empty()).unwrap()).await.status, StatusCode::OK);
     let rest = every_site(&rig.api, "acme").await.unwrap();
     assert_eq!(same(&third[1..], &rest), [true; 2]);
     let profile = rig.get(&format!("{PROFILES}/store-base")).await.json();
     assert_eq!((&profile["status"]["matched"], &profile["status"]["applied"]), (&json!(2), &json!(0)));
+}
+
+#[tokio::test]
+async fn a_profile_says_what_became_of_the_sites_that_it_applies_to() {
+    let rig = Rig::hub();
+    rig.create("profiles", &store_base()).await;
+    for name in ["store-1", "store-2", "store-3", "store-4"] {
+        rig.create("sites", &site(name, "nl")).await;
+    }
+    let status =
+        async |profile: &str| rig.get(&format!("{PROFILES}/{profile}")).await.json()["status"].clone();
+    let condition = |status: &Value, kind: &str| {
+        let conditions = status["conditions"].as_array().unwrap().clone();
+        conditions.into_iter().find(|condition| condition["type"] == kind).unwrap()
+    };
+    let counts = |status: &Value| {
+        ["matched", "applied", "ambiguous", "denied", "failed", "stale"]
+            .map(|name| status[name].as_u64().unwrap())
+    };
+    let fresh = status("store-base").await;
+    assert_eq!(counts(&fresh), [4, 0, 0, 0, 0, 4], "nobody was heard");
+    assert_eq!(condition(&fresh, "Matched")["status"], "True");
+    assert_eq!(condition(&fresh, "Applied")["reason"], "Pending");
+
+    // Store 1 could not apply what it should run, store 2 is on hold, store 3 runs it.
+    let of_site = async |name: &str| {
+        let path = format!("/apis/driftless.dev/v1/namespaces/acme/sites/{name}");
+        rig.get(&path).await.json()["status"].clone()
+    };
+    let hash = of_site("store-1").await["desired"]["configHash"].clone();
+    let refusal = |reason: &str| {
+        let applied =
+            json!({"type": "Applied", "status": "False", "reason": reason, "message": "exit code 7"});
+        json!({"desired": {"configHash": hash}, "conditions": [applied]})
+    };
+    report(&rig, "store-1", refusal("HookFailed")).await;
+    report(&rig, "store-2", refusal("Held")).await;
+    report(&rig, "store-3", json!({"active": {"configHash": hash}})).await;
+    let some = status("store-base").await;
+    assert_eq!(counts(&some), [4, 1, 0, 0, 1, 4]);
+    assert_eq!(condition(&some, "Failed")["message"], "1 site: store-1: HookFailed exit code 7");
+    assert_eq!(condition(&some, "Applied")["reason"], "SitesFailed");
+
+    // Another profile of the same priority, and an exception that was there before the path was enforced.
+    let mut other = store_base();
+    (other["metadata"]["name"], other["spec"]["values"]) =
+        (json!("store-nl"), json!({"pos": {"replicas": 3}}));
+    let taken = rig.create("profiles", &other).await;
+    assert_eq!(
+        condition(&taken["status"], "Ambiguous")["status"],
+        "True",
+        "whoever applies it is told at once"
+    );
+    let exception = json!({
+        "metadata": {"name": "store-4.version"},
+        "spec": {"values": {"pos": {"version": "9"}}, "reason": "test", "permanent": true},
+    });
+    rig.create("overrides", &exception).await;
+    let enforce = json!({"spec": {"enforced": ["pos.version"]}});
+    rig.say(Method::PATCH, &format!("{PROFILES}/store-base"), "application/merge-patch+json", &enforce).await;
+    let base = status("store-base").await;
+    assert_eq!(counts(&base)[2..4], [4, 1]);
+    assert_eq!(
+        condition(&base, "Ambiguous")["message"],
+        "4 sites: pos.replicas (profile/store-base, profile/store-nl)"
+    );
+    assert_eq!(condition(&base, "Denied")["message"], "1 site: pos.version at override/store-4.version");
+    assert_eq!(counts(&status("store-nl").await)[2..4], [4, 0]);
+    assert_eq!(
+        of_site("store-4").await["counts"],
+        json!({"profiles": 2, "overrides": 1, "ambiguous": 1, "denied": 1})
+    );
+
+    // A site that fails is counted where it fails, and for no other.
+    let mut broken = store_base();
+    broken["metadata"]["name"] = json!("broken");
+    broken["spec"]["selector"] = json!({"matchLabels": {"country": "be"}});
+    broken["spec"]["values"] = json!({"till": "${absent}"});
+    rig.create("sites", &site("store-5", "be")).await;
+    rig.create("profiles", &broken).await;
+    assert_eq!(counts(&status("broken").await)[4], 1);
+    // What store 1 said is not about what it should run by now.
+    assert_eq!(counts(&status("store-nl").await)[..5], [5, 0, 5, 0, 1]);
+    let table = rig.get_table(PROFILES).await;
+    let names: Vec<&str> = table["columnDefinitions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|column| column["name"].as_str())
+        .collect();
+    for name in ["Ambiguous", "Denied", "Failed", "Stale"] {
+        assert!(names.contains(&name), "{names:?}");
+    }
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::manifests::{each, read};
-use crate::cli::args::{Files, Intent};
+use crate::cli::args::{Files, Intent, Limit};
 use crate::cli::failure::Failure;
 use crate::cli::session::Session;
 
@@ -20,13 +20,16 @@ pub struct Create {
     /// How.
     #[command(flatten)]
     pub intent: Intent,
+    /// How far.
+    #[command(flatten)]
+    pub limit: Limit,
 }
 
 impl Create {
     pub(in crate::cli) async fn run(self, session: &Session) -> Result<(), Failure> {
         let manifests = read(&self.files, &session.namespace)?;
         each(&manifests, async |manifest| {
-            session.post(&self.intent.on(manifest.collection()), &manifest.value).await?;
+            session.post(&self.limit.on(self.intent.on(manifest.collection())), &manifest.value).await?;
             Ok(format!("{} created{}", manifest.reported(), self.intent.suffix()))
         })
         .await
@@ -49,13 +52,16 @@ pub struct Replace {
     /// How.
     #[command(flatten)]
     pub intent: Intent,
+    /// How far.
+    #[command(flatten)]
+    pub limit: Limit,
 }
 
 impl Replace {
     pub(in crate::cli) async fn run(self, session: &Session) -> Result<(), Failure> {
         let manifests = read(&self.files, &session.namespace)?;
         each(&manifests, async |manifest| {
-            session.put(&self.intent.on(manifest.path()), &manifest.value).await?;
+            session.put(&self.limit.on(self.intent.on(manifest.path())), &manifest.value).await?;
             Ok(format!("{} replaced{}", manifest.reported(), self.intent.suffix()))
         })
         .await

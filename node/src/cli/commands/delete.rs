@@ -3,8 +3,9 @@
 use clap::Args;
 use serde_json::Value;
 
+use super::impact::Planned;
 use super::manifests;
-use crate::cli::args::{Files, Intent};
+use crate::cli::args::{Files, Intent, Limit};
 use crate::cli::failure::Failure;
 use crate::cli::print;
 use crate::cli::resources::{Named, Resource, parse_named};
@@ -12,13 +13,14 @@ use crate::cli::session::Session;
 
 /// Delete resources
 ///
-/// Everything of a kind, or whatever a selector matches, is deleted with --yes only.
+/// Everything of a kind, or whatever a selector matches, is deleted with --yes only. Nothing is deleted if together
+/// that would change what more sites than --max-sites should run.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   driftless delete override/store-17.replicas
   driftless delete profile store-base store-nl --reason 'merged into one'
-  driftless delete -f policies/ -R
+  driftless delete -f policies/ -R --max-sites 100
   driftless delete overrides -l team=retail --yes")]
 pub struct Delete {
     /// KIND/NAME…, KIND NAME…, or KIND with --all or -l
@@ -39,20 +41,23 @@ pub struct Delete {
     /// What is not there is no error
     #[arg(long)]
     pub ignore_not_found: bool,
-    /// Do not ask for a second thought
-    #[arg(long, short)]
-    pub yes: bool,
     /// How.
     #[command(flatten)]
     pub intent: Intent,
+    /// How far.
+    #[command(flatten)]
+    pub limit: Limit,
 }
 
 impl Delete {
     pub(in crate::cli) async fn run(self, session: &Session) -> Result<(), Failure> {
         let targets = self.targets(session).await?;
+        let mut planned = Planned::default();
+        targets.iter().for_each(|(resource, namespace, name)| planned.delete(*resource, namespace, name));
+        planned.check(session, &self.limit).await?;
         let mut missing = false;
         for (resource, namespace, name) in targets {
-            let path = self.intent.on(resource.path(Some(&namespace), Some(&name)));
+            let path = self.limit.on(self.intent.on(resource.path(Some(&namespace), Some(&name))));
             match session.delete(&path).await {
                 Ok(_) => {
                     let suffix = self.intent.suffix();
@@ -106,7 +111,7 @@ impl Delete {
             print::note("No resources found.");
             return Ok(targets);
         }
-        if wide && !self.yes && self.intent.dry_run().is_none() {
+        if wide && !self.limit.yes && self.intent.dry_run().is_none() {
             return Err(Failure::Refused(format!(
                 "this deletes {} resources of namespace {}; say --yes if that is meant, or look with --dry-run. Nothing was deleted.",
                 targets.len(),

@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::get::hide_managed_fields;
 use super::manifests::from_documents;
 use super::three_way;
-use crate::cli::args::Intent;
+use crate::cli::args::{Intent, Limit};
 use crate::cli::client::ClientError;
 use crate::cli::failure::Failure;
 use crate::cli::print;
@@ -47,6 +47,9 @@ pub struct Edit {
     /// How.
     #[command(flatten)]
     pub intent: Intent,
+    /// How far.
+    #[command(flatten)]
+    pub limit: Limit,
 }
 
 impl Edit {
@@ -80,12 +83,15 @@ impl Edit {
             let why = match wanted(&edited, &live) {
                 Ok(wanted) => match three_way::difference(&live, &wanted) {
                     None => return Ok(false),
-                    Some(patch) => match session.merge_patch(&self.intent.on(path.clone()), &patch).await {
-                        Ok(_) => return Ok(true),
-                        // Another text may be taken; of what else can fail, editing changes nothing.
-                        Err(failure @ Failure::Client(ClientError::Refused(_))) => failure,
-                        Err(failure) => return Err(file.kept(failure)),
-                    },
+                    Some(patch) => {
+                        match session.merge_patch(&self.limit.on(self.intent.on(path.clone())), &patch).await
+                        {
+                            Ok(_) => return Ok(true),
+                            // Another text may be taken; of what else can fail, editing changes nothing.
+                            Err(failure @ Failure::Client(ClientError::Refused(_))) => failure,
+                            Err(failure) => return Err(file.kept(failure)),
+                        }
+                    }
                 },
                 Err(failure) => failure,
             };

@@ -1,8 +1,11 @@
 //! `api-resources` and `explain`: which kinds there are, and which fields they have, as the node says.
 
+mod markdown;
+
 use clap::Args;
 use serde_json::Value;
 
+use crate::api::schemas;
 use crate::cli::failure::Failure;
 use crate::cli::print;
 use crate::cli::query::Query;
@@ -34,10 +37,18 @@ pub struct ApiResources {
 Examples:
   driftless explain profile
   driftless explain profile.spec.selector
-  driftless explain site --recursive")]
+  driftless explain site --recursive
+  driftless explain --all -o markdown")]
 pub struct Explain {
     /// KIND or KIND.field.field
-    pub path: String,
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub path: Option<String>,
+    /// Every field of every kind that this version knows; no node is asked
+    #[arg(long, requires = "output")]
+    pub all: bool,
+    /// The form of --all
+    #[arg(long, short, value_parser = ["markdown"], requires = "all")]
+    pub output: Option<String>,
     /// All fields below, by name and type
     #[arg(long)]
     pub recursive: bool,
@@ -86,8 +97,14 @@ impl ApiResources {
 }
 
 impl Explain {
+    /// Prints the reference of all kinds.
+    pub(in crate::cli) fn reference(&self) -> Result<(), Failure> {
+        print::out(&markdown::reference(&schemas()))
+    }
+
     pub(in crate::cli) async fn run(self, session: &Session) -> Result<(), Failure> {
-        let mut keys = self.path.split('.');
+        let path = self.path.as_deref().unwrap_or_default();
+        let mut keys = path.split('.');
         let resource = Resource::parse(keys.next().unwrap_or_default())?;
         let document = session.get(&Query::new("/openapi/v3/apis/driftless.dev/v1")).await?;
         let schemas = Schemas(&document["components"]["schemas"]);

@@ -1,9 +1,11 @@
 //! `label` and `annotate`: set and remove labels and annotations.
 
 use clap::Args;
+use driftless_core::replica::merge_patch;
 use serde_json::{Map, Value, json};
 
-use crate::cli::args::Intent;
+use super::impact::Planned;
+use crate::cli::args::{Intent, Limit};
 use crate::cli::failure::Failure;
 use crate::cli::print;
 use crate::cli::resources::{self, Resource};
@@ -47,6 +49,9 @@ pub struct Change {
     /// How.
     #[command(flatten)]
     pub intent: Intent,
+    /// How far.
+    #[command(flatten)]
+    pub limit: Limit,
 }
 
 impl Label {
@@ -66,6 +71,9 @@ type Changes = Vec<(String, Option<String>)>;
 impl Change {
     async fn run(self, session: &Session, field: &'static str, done: &str) -> Result<(), Failure> {
         let (targets, changes) = self.split()?;
+        if targets.len() > 1 && self.limit.max_sites().is_some() {
+            self.planned(session, field, &targets, &changes).await?.check(session, &self.limit).await?;
+        }
         for (resource, name) in targets {
             let path = resource.path(Some(&session.namespace), Some(&name));
             let live = session.get(&path).await?;
@@ -73,13 +81,32 @@ impl Change {
                 None => format!("not {done}"),
                 Some(fields) => {
                     let change = json!({"metadata": {field: fields}});
-                    session.merge_patch(&self.intent.on(path), &change).await?;
+                    session.merge_patch(&self.limit.on(self.intent.on(path)), &change).await?;
                     done.to_owned()
                 }
             };
             print::out(&format!("{} {said}{}\n", resource.reported(&name), self.intent.suffix()))?;
         }
         Ok(())
+    }
+
+    /// What would change, taken together. What cannot change so is told when it is its turn.
+    async fn planned(
+        &self,
+        session: &Session,
+        field: &str,
+        targets: &[(Resource, String)],
+        changes: &Changes,
+    ) -> Result<Planned, Failure> {
+        let mut planned = Planned::default();
+        for (resource, name) in targets {
+            let mut live = session.get(&resource.path(Some(&session.namespace), Some(name))).await?;
+            if let Ok(Some(fields)) = patch(&live["metadata"][field], changes, self.overwrite) {
+                merge_patch(&mut live, &json!({"metadata": {field: fields}}));
+                planned.change(*resource, live);
+            }
+        }
+        Ok(planned)
     }
 
     /// Names first, then changes: the first word that has a `=` or ends in `-` starts them.
@@ -122,7 +149,8 @@ mod tests {
 
     fn change(text: &str) -> Change {
         let words = text.split(' ').map(str::to_owned).collect();
-        Change { words, overwrite: false, intent: Intent { reason: None, dry_run: "none".into() } }
+        let intent = Intent { reason: None, dry_run: "none".into() };
+        Change { words, overwrite: false, intent, limit: Limit::default() }
     }
 
     #[test]

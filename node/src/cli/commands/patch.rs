@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
-use crate::cli::args::Intent;
+use crate::cli::args::{Intent, Limit};
 use crate::cli::failure::Failure;
 use crate::cli::session::Session;
 use crate::cli::{print, resources, yaml};
@@ -32,6 +32,9 @@ pub struct Patch {
     /// How.
     #[command(flatten)]
     pub intent: Intent,
+    /// How far.
+    #[command(flatten)]
+    pub limit: Limit,
 }
 
 /// How a patch is to be read.
@@ -52,7 +55,7 @@ impl Patch {
         let patch = self.read()?;
         let path = resource.path(Some(&session.namespace), Some(name));
         let before = session.get(&path).await?;
-        let path = self.intent.on(path);
+        let path = self.limit.on(self.intent.on(path));
         let after = match self.kind {
             PatchType::Merge => session.merge_patch(&path, &patch).await?,
             PatchType::Json => session.json_patch(&path, &patch).await?,

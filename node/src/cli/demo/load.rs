@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use driftless_core::name::{Document, Kind};
 
 use super::fleet::Fleet;
-use crate::cli::commands::apply::{Applied, apply};
+use crate::cli::commands::apply::{Applied, How, apply};
 use crate::cli::commands::import::{Sender, import_file};
 use crate::cli::commands::manifests::{Manifest, from_documents};
 use crate::cli::failure::Failure;
@@ -88,13 +88,14 @@ impl<'a> Sessions<'a> {
     }
 
     async fn apply(&mut self, manifests: Vec<Manifest>) -> Result<String, Failure> {
+        let how = How { reason: Some(REASON), ..How::default() };
         let mut counts: BTreeMap<&'static str, u64> = BTreeMap::new();
         let mut passed_over = 0u64;
         for manifest in &manifests {
             let applied = match owner(manifest) {
-                None => Some(apply(&self.hub, manifest, Some(REASON), None).await?),
+                None => Some(apply(&self.hub, manifest, how).await?),
                 Some(site) => match self.edge(&site)? {
-                    Some(session) => Some(apply(session, manifest, Some(REASON), None).await?),
+                    Some(session) => Some(apply(session, manifest, how).await?),
                     None => None,
                 },
             };
