@@ -1,9 +1,9 @@
 //! A policy is changed on one hub and arrives, as files too, at edges of both regions, which can say why.
 
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use driftless::api::time::rfc3339;
+use driftless::daemon::clock::now_ms;
 use serde_json::Value;
 
 use crate::rig::{Fleet, PROFILE, until};
@@ -45,10 +45,7 @@ fn an_exception_ends_by_itself_also_at_a_site_that_is_cut_off() {
     fleet.edge("hub-eu", "store-01");
     fleet.apply("hub-eu", PROFILE).ok();
     arrives(&fleet, "store-01", 2);
-    let in_seconds = |seconds: u64| {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        rfc3339((since.as_secs() + seconds) * 1_000)
-    };
+    let in_seconds = |seconds: u64| rfc3339(now_ms() + seconds * 1_000);
     let exception = |name: &str, selector: &str, values: &str, expires_at: &str| {
         format!(
             "{{apiVersion: driftless.dev/v1, kind: Override, metadata: {{name: {name}}}, spec: {{{selector} reason: \
