@@ -20,6 +20,7 @@ mod policy;
 mod presence;
 mod provenance;
 mod revocation;
+mod replay;
 mod rig;
 mod roles;
 mod simulation;
