@@ -14,6 +14,7 @@ mod federation;
 mod fleet;
 mod import;
 mod kubectl;
+mod layers;
 mod netns;
 mod partition;
 mod policy;
