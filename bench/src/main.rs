@@ -22,6 +22,7 @@ mod process;
 mod progress;
 mod relay;
 mod reopen;
+mod replay;
 mod report;
 mod resolve;
 mod samples;

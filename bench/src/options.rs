@@ -9,7 +9,7 @@ use crate::environment::Environment;
 use crate::report::{Section, print_environment};
 use crate::virtual_fleet::VirtualFleet;
 use crate::{
-    child, commits, compare, document, hello, join, memory, merge, reopen, resolve, swarm, visible, wire,
+    child, commits, compare, document, hello, join, memory, merge, reopen, replay, resolve, swarm, visible, wire,
 };
 
 /// Measures Driftless; docs/BENCHMARKS.md says how to read it.
@@ -50,6 +50,11 @@ impl Options {
     /// `quick` in a smoke run, else `full`.
     pub(crate) fn size<T>(&self, quick: T, full: T) -> T {
         if self.quick { quick } else { full }
+    }
+
+    /// Where results are written to, if anywhere.
+    pub(crate) fn out_dir(&self) -> Option<&Path> {
+        self.out.as_deref()
     }
 
     /// How many times to measure.
@@ -123,6 +128,8 @@ enum What {
     Swarm,
     /// What many sites should run: resolving, explaining, and what a changed profile reaches.
     Resolve,
+    /// Real histories of many writers: whether replicas converge, and our merges beside people's.
+    Replay,
     /// Reopening a large store.
     Reopen,
     /// Resident memory of edges, and of a hub per connected edge.
@@ -202,7 +209,7 @@ fn run(
 type Measure = fn(&Options) -> anyhow::Result<Section>;
 
 /// Every measurement, by the name of its command.
-const MEASUREMENTS: [(&str, Measure); 11] = [
+const MEASUREMENTS: [(&str, Measure); 12] = [
     ("commits", commits::measure),
     ("merge", merge::measure),
     ("compare", compare::measure),
@@ -212,6 +219,7 @@ const MEASUREMENTS: [(&str, Measure); 11] = [
     ("hello", hello::measure),
     ("swarm", swarm::measure),
     ("resolve", resolve::measure),
+    ("replay", replay::measure),
     ("reopen", reopen::measure),
     ("memory", memory::measure),
 ];
@@ -228,6 +236,7 @@ impl What {
             Self::Hello => "hello",
             Self::Swarm => "swarm",
             Self::Resolve => "resolve",
+            Self::Replay => "replay",
             Self::Reopen => "reopen",
             Self::Memory => "memory",
             Self::All | Self::Fleet(_) | Self::Report { .. } | Self::Child { .. } => return false,

@@ -7,8 +7,9 @@
 //! executes the events on automerge, each at its own dependencies. A property test holds both equal.
 //!
 //! A register holds one JSON value. A value is superseded by an event that has seen it and writes
-//! the same register; values that nobody who saw them has superseded stay, side by side. The winner
-//! is the one with the greatest stamp, (`lamport`, id). The highest incarnation wins over lower ones
+//! the same register; values that nobody who saw them has superseded stay, side by side, and beside
+//! them the removals that have not seen them. The winner is the value with the greatest stamp,
+//! (`lamport`, id); a value wins over a removal; a few fields have a join instead. The highest incarnation wins over lower ones
 //! whole. Void events, and those that this software cannot execute, count as causes and change
 //! nothing.
 //!
@@ -16,6 +17,7 @@
 
 mod conflict;
 mod engine;
+mod join;
 mod order;
 #[cfg(test)]
 mod properties;
@@ -23,7 +25,7 @@ mod rebuild;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -146,11 +148,14 @@ pub struct DocumentState {
     spec_changes: u64,
     /// Values by path, winner first, never empty.
     registers: BTreeMap<Arc<str>, Vec<Stamped>>,
-    /// The events that values, `first` and `last` refer to.
+    /// Removals that lost to a value of the same register which they have not seen, greatest first,
+    /// never empty.
+    removals: BTreeMap<Arc<str>, Vec<Stamp>>,
+    /// The events that values, removals, `first` and `last` refer to.
     origins: BTreeMap<EventId, Referred>,
 }
 
-/// An origin, and by how many values it is referred to.
+/// An origin, and by how many values and removals it is referred to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Referred {
     origin: Origin,
@@ -209,7 +214,12 @@ impl DocumentState {
         self.registers.get(path).map_or(&[], Vec::as_slice)
     }
 
-    /// Who wrote an event that some value still refers to, or the first or last event.
+    /// The removals of one register that lost to its values, the greatest first.
+    pub fn removals(&self, path: &str) -> &[Stamp] {
+        self.removals.get(path).map_or(&[], Vec::as_slice)
+    }
+
+    /// Who wrote an event that some value or removal still refers to, or the first or last event.
     pub fn origin(&self, id: &EventId) -> Option<&Origin> {
         self.origins.get(id).map(|referred| &referred.origin)
     }
@@ -259,6 +269,9 @@ impl DocumentState {
                 return Err(NeedsHistory);
             }
             self.covered = self.seen.clone();
+            // What lost to a value is seen with it, and kept by no checkpoint.
+            let lost = std::mem::take(&mut self.removals);
+            lost.into_values().flatten().for_each(|stamp| self.release(stamp));
         }
         let was_live = self.is_live();
         self.enter(event, &role);
@@ -279,9 +292,10 @@ impl DocumentState {
     /// Everything that is shown, and the events that it stands for; none if nothing is.
     pub(crate) fn to_checkpoint(&self) -> Option<Checkpoint> {
         let first = self.first?;
-        let referred = |(id, referred): (&EventId, &Referred)| {
-            (referred.values > 0 || *id == first.id).then(|| (*id, referred.origin.clone()))
-        };
+        let values = self.registers.values().flatten().map(|stamped| stamped.stamp.id);
+        let kept: BTreeSet<EventId> = values.chain([first.id]).collect();
+        let referred =
+            |(id, referred): (&EventId, &Referred)| kept.contains(id).then(|| (*id, referred.origin.clone()));
         Some(Checkpoint {
             incarnation: self.incarnation,
             covered: self.seen.clone(),
@@ -316,6 +330,7 @@ impl DocumentState {
             self.last = None;
             self.spec_changes = 0;
             self.registers.clear();
+            self.removals.clear();
             self.origins.clear();
         } else if writes_spec(event) {
             self.spec_changes += 1;
@@ -343,7 +358,7 @@ impl DocumentState {
         match self.registers.get_mut(path) {
             Some(values) => {
                 let superseded = std::mem::replace(values, vec![stamped]);
-                self.release_all(superseded);
+                self.release_all(path, superseded);
             }
             None => {
                 self.registers.insert(path.into(), vec![stamped]);
@@ -353,17 +368,22 @@ impl DocumentState {
 
     fn delete(&mut self, path: &str) {
         if let Some(superseded) = self.registers.remove(path) {
-            self.release_all(superseded);
+            self.release_all(path, superseded);
         }
     }
 
-    fn release_all(&mut self, superseded: Vec<Stamped>) {
-        for Stamped { stamp, .. } in superseded {
-            if let Some(referred) = self.origins.get_mut(&stamp.id) {
-                referred.values -= 1;
-            }
-            self.drop_unreferred(stamp);
+    /// Lets go of the values of a register, and of the removals beside them.
+    fn release_all(&mut self, path: &str, superseded: Vec<Stamped>) {
+        let removals = self.removals.remove(path).unwrap_or_default();
+        superseded.into_iter().for_each(|stamped| self.release(stamped.stamp));
+        removals.into_iter().for_each(|stamp| self.release(stamp));
+    }
+
+    fn release(&mut self, stamp: Stamp) {
+        if let Some(referred) = self.origins.get_mut(&stamp.id) {
+            referred.values -= 1;
         }
+        self.drop_unreferred(stamp);
     }
 
     fn drop_unreferred(&mut self, stamp: Stamp) {

@@ -14,6 +14,8 @@ mod labels;
 mod merge;
 mod past;
 #[cfg(test)]
+mod pairs;
+#[cfg(test)]
 mod properties;
 mod read;
 mod repair;

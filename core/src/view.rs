@@ -114,7 +114,9 @@ pub fn difference(state: &DocumentState, wanted: &BTreeMap<String, Arc<str>>) ->
         |(path, value): (&String, &Arc<str>)| Operation::Put { path: path.clone(), value: value.clone() };
     let puts = wanted.iter().filter(|(path, value)| {
         let values = shown(path);
-        let settled = !values.is_empty() && values.iter().all(|own| same_value(&own.value, value));
+        let settled = !values.is_empty()
+            && (fresh || state.removals(path).is_empty())
+            && values.iter().all(|own| same_value(&own.value, value));
         !settled || (!fresh && is_shadowed(state, path, values))
     });
     let mut operations: Vec<Operation> = puts.map(put).collect();

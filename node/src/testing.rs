@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+pub mod traces;
+
 /// Returns the directory of real input files, or `None` with a message on stderr where there is none.
 ///
 /// `DRIFTLESS_SHARED_DATA` names it; without, it is `../shared/data` as seen from the workspace.

@@ -2,12 +2,13 @@
 
 use std::ops::Bound;
 
-use super::{DELETED_PATH, DocumentState, Stamped};
+use super::{DELETED_PATH, DocumentState, Stamp, Stamped};
 
 /// Why a value is not shown although nobody who saw it has superseded it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ConflictKind {
-    /// Different values of one register were written without knowledge of each other.
+    /// Different values of one register, or a value and its removal, were written without knowledge of
+    /// each other.
     Concurrent,
     /// The register has a value, and paths below it have too: the deeper win.
     Shadowed,
@@ -15,15 +16,18 @@ pub enum ConflictKind {
     DeletedUnder,
 }
 
-/// Values that lost.
+/// Values and removals that lost. At least one did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict {
     /// The register that the losers belong to.
     pub path: String,
     /// What they lost to: a value of the same register, of a deeper one, or the deletion.
     pub winner: Stamped,
-    /// Greatest stamp first; never empty.
+    /// Greatest stamp first.
     pub losers: Vec<Stamped>,
+    /// The removals that the value of the register has outlived, greatest stamp first; none where the
+    /// register is hidden anyway.
+    pub removals: Vec<Stamp>,
     /// Why.
     pub kind: ConflictKind,
 }
@@ -35,9 +39,13 @@ impl DocumentState {
         let deletion = self.values(DELETED_PATH).first();
         let conflict_at = |(path, values): (&str, &[Stamped])| match deletion {
             Some(_) if path == DELETED_PATH => None,
-            Some(deletion) => {
-                Some(conflict(path, deletion.clone(), values.to_vec(), ConflictKind::DeletedUnder))
-            }
+            Some(deletion) => Some(Conflict {
+                path: path.to_owned(),
+                winner: deletion.clone(),
+                losers: values.to_vec(),
+                removals: Vec::new(),
+                kind: ConflictKind::DeletedUnder,
+            }),
             None => self.conflict_at(path, values),
         };
         self.registers().filter_map(conflict_at).collect()
@@ -53,7 +61,12 @@ impl DocumentState {
             _ => !same_value(&stamped.value, &winner.value),
         };
         let losers: Vec<Stamped> = values.iter().filter(lost).cloned().collect();
-        (!losers.is_empty()).then(|| conflict(path, winner, losers, kind))
+        let removals = match kind {
+            ConflictKind::Concurrent => self.removals(path).to_vec(),
+            ConflictKind::Shadowed | ConflictKind::DeletedUnder => Vec::new(),
+        };
+        let lost = !losers.is_empty() || !removals.is_empty();
+        lost.then(|| Conflict { path: path.to_owned(), winner, losers, removals, kind })
     }
 
     /// Whether there are registers below `path`.
@@ -70,10 +83,6 @@ impl DocumentState {
             .map(|(_, values)| &values[0])
             .max_by_key(|winner| winner.stamp)
     }
-}
-
-fn conflict(path: &str, winner: Stamped, losers: Vec<Stamped>, kind: ConflictKind) -> Conflict {
-    Conflict { path: path.to_owned(), winner, losers, kind }
 }
 
 /// Whether JSON text is the empty map, which is compatible with deeper paths.

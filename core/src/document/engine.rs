@@ -5,6 +5,7 @@
 //! counter, dependencies and predecessors itself, and equal sets give equal documents in every order.
 //! The bytes and the hashes stay in here; nothing produced by automerge is sent or stored.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -19,7 +20,16 @@ use crate::ids::EventId;
 /// One write of a change.
 pub(super) enum Write<'a> {
     Put { path: &'a str, value: &'a str, stamp: Stamp },
-    Delete { path: &'a str },
+    Delete { path: &'a str, stamp: Stamp },
+}
+
+/// What stands in the registers, by path.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    /// The winner first, never empty.
+    pub(super) values: BTreeMap<Arc<str>, Vec<Stamped>>,
+    /// Removals beside a value that they have not seen, the greatest first, never empty.
+    pub(super) removals: BTreeMap<Arc<str>, Vec<Stamp>>,
 }
 
 /// An automerge document whose root map holds the registers.
@@ -42,7 +52,7 @@ struct Run {
     /// What its first change had seen; all of it is in the document.
     base: Vec<ChangeHash>,
     /// The registers that it wrote, with what is visible of them now.
-    written: BTreeMap<String, Option<OpId>>,
+    written: BTreeMap<String, OpId>,
 }
 
 /// A change, known by its index.
@@ -55,6 +65,8 @@ struct Placed {
 /// Length of an actor id.
 pub(super) const ACTOR_BYTES: usize = 16;
 const STAMP_BYTES: usize = 8 + EventId::BYTES;
+/// Stands for a removal, which is kept as a value so that one that lost can be told; no JSON text is empty.
+const REMOVED: &str = "";
 
 impl Engine {
     pub(super) fn new() -> Self {
@@ -109,17 +121,28 @@ impl Engine {
         Ok(index)
     }
 
-    /// The values of every register, the winner first.
-    pub(super) fn registers(&mut self) -> Result<BTreeMap<Arc<str>, Vec<Stamped>>, AutomergeError> {
+    /// What stands in every register that has a value. Where all that stands are removals, there is none.
+    pub(super) fn standing(&mut self) -> Result<Standing, AutomergeError> {
         self.flush()?;
-        let mut registers = BTreeMap::new();
+        let mut standing = Standing::default();
         for path in self.document.keys(automerge::ROOT) {
             let found = self.document.get_all(automerge::ROOT, path.as_str())?;
-            let mut values: Vec<Stamped> = found.iter().map(|(value, _)| read_value(value)).collect();
-            values.sort_unstable_by_key(|stamped| std::cmp::Reverse(stamped.stamp));
-            registers.insert(path.into(), values);
+            let found = found.iter().map(|(value, _)| read_value(value));
+            let (removals, mut values): (Vec<Stamped>, Vec<Stamped>) =
+                found.partition(|stamped| *stamped.value == *REMOVED);
+            if values.is_empty() {
+                continue;
+            }
+            let path: Arc<str> = path.into();
+            values.sort_unstable_by_key(|stamped| Reverse(stamped.stamp));
+            standing.values.insert(Arc::clone(&path), values);
+            let mut removals: Vec<Stamp> = removals.into_iter().map(|removal| removal.stamp).collect();
+            removals.sort_unstable_by_key(|stamp| Reverse(*stamp));
+            if !removals.is_empty() {
+                standing.removals.insert(path, removals);
+            }
         }
-        Ok(registers)
+        Ok(standing)
     }
 
     fn flush(&mut self) -> Result<(), AutomergeError> {
@@ -138,21 +161,22 @@ impl Engine {
     ) -> Result<Vec<Op>, AutomergeError> {
         let mut operations = Vec::with_capacity(writes.len());
         for write in writes {
-            let (path, action) = match write {
-                Write::Put { path, value, stamp } => (*path, OpType::Put(written_value(value, stamp))),
-                Write::Delete { path } => (*path, OpType::Delete),
+            let (path, value, stamp) = match write {
+                Write::Put { path, value, stamp } => (*path, *value, stamp),
+                Write::Delete { path, stamp } => (*path, REMOVED, stamp),
             };
             // Whatever the author saw of this register is superseded.
-            let superseded = self.visible(path)?;
-            let deletes = action == OpType::Delete;
-            if deletes && superseded.is_empty() {
-                continue;
-            }
-            let key = Key::Map(path.into());
-            let pred = superseded.into();
-            operations.push(Op { action, obj: ObjectId::Root, key, pred, insert: false });
+            let pred = self.visible(path)?.into();
+            let action = OpType::Put(written_value(value, stamp));
+            operations.push(Op {
+                action,
+                obj: ObjectId::Root,
+                key: Key::Map(path.into()),
+                pred,
+                insert: false,
+            });
             let own = OpId(seen + operations.len() as u64, actor.clone());
-            self.run.written.insert(path.to_owned(), (!deletes).then_some(own));
+            self.run.written.insert(path.to_owned(), own);
         }
         Ok(operations)
     }
@@ -160,7 +184,7 @@ impl Engine {
     /// The operations whose values the next change of the run sees in a register.
     fn visible(&self, path: &str) -> Result<Vec<OpId>, AutomergeError> {
         if let Some(own) = self.run.written.get(path) {
-            return Ok(own.iter().cloned().collect());
+            return Ok(vec![own.clone()]);
         }
         match self.run.base.as_slice() {
             [] => Ok(Vec::new()),

@@ -52,7 +52,9 @@ proptest! {
         let state = world.story.rebuild();
         let registers: BTreeMap<String, Vec<Stamped>> =
             state.registers().map(|(path, values)| (path.to_owned(), values.to_vec())).collect();
-        prop_assert_eq!(registers, Naive::new(&world.story).registers());
+        let naive = Naive::new(&world.story);
+        prop_assert_eq!(naive.removals(&registers), state.removals.clone());
+        prop_assert_eq!(registers, naive.registers());
     }
 
     #[test]
@@ -61,6 +63,7 @@ proptest! {
         let stored = bincode::serialize(&state).unwrap();
         prop_assert_eq!(&bincode::deserialize::<DocumentState>(&stored).unwrap(), &state);
         let values = state.registers().flat_map(|(_, values)| values).map(|stamped| stamped.stamp);
+        let values = values.chain(state.removals.values().flatten().copied());
         let used: BTreeSet<EventId> = values.chain(state.first()).chain(state.last()).map(|s| s.id).collect();
         prop_assert_eq!(state.origins.keys().copied().collect::<BTreeSet<_>>(), used);
     }
@@ -276,7 +279,7 @@ fn operations_of(operations: &[(usize, Option<usize>)]) -> Vec<Operation> {
 }
 
 /// The definition, without regard to cost: a value stands unless an event that descends from it
-/// writes the same register. Knows honest checkpoints only.
+/// writes the same register, and so does a removal. Knows honest checkpoints only.
 struct Naive<'a> {
     /// Events that no checkpoint covers.
     events: BTreeMap<EventId, (&'a Event, Effect)>,
@@ -360,6 +363,23 @@ impl<'a> Naive<'a> {
             registers.entry(path).or_default().push(Stamped { value, stamp });
         }
         registers
+    }
+
+    /// The removals that nobody who saw them wrote over, of registers that have values.
+    fn removals(&self, registers: &BTreeMap<String, Vec<Stamped>>) -> BTreeMap<Arc<str>, Vec<Stamp>> {
+        let mut removals: BTreeMap<Arc<str>, Vec<Stamp>> = BTreeMap::new();
+        for event in self.shown() {
+            for operation in event.operations() {
+                if let Operation::Delete { path } = operation
+                    && registers.contains_key(path)
+                    && !self.is_superseded(path, &[event.id()])
+                {
+                    removals.entry(path.as_str().into()).or_default().push(Stamp::of(event));
+                }
+            }
+        }
+        removals.values_mut().for_each(|stamps| stamps.sort_unstable_by(|a, b| b.cmp(a)));
+        removals
     }
 
     /// The values that checkpoints kept and nobody superseded.

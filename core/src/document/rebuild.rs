@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
 use automerge::AutomergeError;
 
-use super::engine::{ACTOR_BYTES, Engine, Write};
+use super::engine::{ACTOR_BYTES, Engine, Standing, Write};
+use super::join;
 use super::order::{History, Step};
 use super::{DocumentState, Effect, Origin, Referred, Role, Stamp, Stamped, writes_spec};
 use crate::checkpoint::Checkpoint;
@@ -32,16 +32,17 @@ pub enum RebuildError {
     Panicked,
 }
 
-type Registers = BTreeMap<Arc<str>, Vec<Stamped>>;
-
 pub(super) fn rebuild<'a>(
     events: impl IntoIterator<Item = (&'a Event, Effect)>,
 ) -> Result<DocumentState, RebuildError> {
     let history = History::new(events)?;
     let projection = Projection::new(&history);
-    let registers =
-        catch_unwind(AssertUnwindSafe(|| projection.registers())).map_err(|_| RebuildError::Panicked)??;
-    Ok(projection.state(registers))
+    let mut standing =
+        catch_unwind(AssertUnwindSafe(|| projection.standing())).map_err(|_| RebuildError::Panicked)??;
+    if let Some(step) = history.steps.first() {
+        join::settle(step.event.header().document.kind(), &mut standing);
+    }
+    Ok(projection.state(standing))
 }
 
 /// What is shown of a history: its highest incarnation.
@@ -71,11 +72,11 @@ impl<'h, 'a> Projection<'h, 'a> {
         })
     }
 
-    fn registers(&self) -> Result<Registers, AutomergeError> {
+    fn standing(&self) -> Result<Standing, AutomergeError> {
         let mut engine = Engine::new();
         let mut actors = Actors::default();
-        let standing = self.checkpoints().flat_map(|checkpoint| self.standing(checkpoint));
-        let seeds = Seeds::sow(&mut engine, standing)?;
+        let kept = self.checkpoints().flat_map(|checkpoint| self.kept(checkpoint));
+        let seeds = Seeds::sow(&mut engine, kept)?;
         let mut changes: BTreeMap<usize, usize> = BTreeMap::new();
         for index in self.history.by_runs() {
             let step = &self.history.steps[index];
@@ -91,12 +92,12 @@ impl<'h, 'a> Projection<'h, 'a> {
             let actor = actors.of_step(self.history, index);
             changes.insert(index, engine.add(actor, &dependencies, &writes)?);
         }
-        engine.registers()
+        engine.standing()
     }
 
     /// The values of a checkpoint that no other checkpoint has seen superseded: another that covers
     /// the value's event and does not have the value has seen that.
-    fn standing<'c>(&'c self, checkpoint: &'c Checkpoint) -> impl Iterator<Item = (&'c str, &'c Stamped)> {
+    fn kept<'c>(&'c self, checkpoint: &'c Checkpoint) -> impl Iterator<Item = (&'c str, &'c Stamped)> {
         let values = checkpoint
             .registers
             .iter()
@@ -110,7 +111,7 @@ impl<'h, 'a> Projection<'h, 'a> {
         })
     }
 
-    fn state(&self, registers: Registers) -> DocumentState {
+    fn state(&self, standing: Standing) -> DocumentState {
         let history = self.history;
         let executed = self.shown().map(|step| step.stamp);
         let first = executed.clone().chain(self.checkpoints().map(|checkpoint| checkpoint.first)).min();
@@ -126,7 +127,8 @@ impl<'h, 'a> Projection<'h, 'a> {
             first,
             last: executed.max(),
             spec_changes: before.saturating_add(later_changes.count() as u64),
-            registers,
+            registers: standing.values,
+            removals: standing.removals,
             origins: BTreeMap::new(),
         };
         for Step { event, role, .. } in &history.steps {
@@ -142,8 +144,9 @@ impl<'h, 'a> Projection<'h, 'a> {
     fn origins(&self, state: &DocumentState) -> BTreeMap<EventId, Referred> {
         let ends = state.first.into_iter().chain(state.last);
         let mut values: BTreeMap<EventId, u32> = ends.map(|stamp| (stamp.id, 0)).collect();
-        for stamped in state.registers.values().flatten() {
-            *values.entry(stamped.stamp.id).or_default() += 1;
+        let set = state.registers.values().flatten().map(|stamped| stamped.stamp);
+        for stamp in set.chain(state.removals.values().flatten().copied()) {
+            *values.entry(stamp.id).or_default() += 1;
         }
         let mut origins = BTreeMap::new();
         let mut keep = |id: &EventId, origin: &dyn Fn() -> Origin| {
@@ -168,7 +171,7 @@ fn writes_of(operations: &[Operation], stamp: Stamp) -> Vec<Write<'_>> {
     for operation in operations {
         match operation {
             Operation::Put { path, value } => writes.push(Write::Put { path, value, stamp }),
-            Operation::Delete { path } => writes.push(Write::Delete { path }),
+            Operation::Delete { path } => writes.push(Write::Delete { path, stamp }),
             Operation::Unknown { .. } => {}
         }
     }

@@ -127,6 +127,29 @@ fn equal_values_written_apart_are_no_conflict() {
 }
 
 #[test]
+fn a_release_that_one_side_yanked_is_yanked_whoever_was_later() {
+    let release = |header: &mut Header| {
+        header.document = crate::name::Document::new(crate::name::Kind::Release, "acme", "pos.1").unwrap();
+    };
+    for (eu, us) in [("true", "false"), ("false", "true")] {
+        let mut story = Story::default();
+        let base =
+            story.add("eu", &[], vec![put("/spec/yanked", "false"), put("/spec/version", "1")], release);
+        story.add("eu", &[base], vec![put("/spec/yanked", eu), put("/spec/version", "2")], release);
+        let us = story.add("us", &[base], vec![put("/spec/yanked", us), put("/spec/version", "3")], release);
+        let state = story.rebuild();
+        assert_eq!(&*state.values("/spec/yanked")[0].value, "true");
+        let conflicts = state.conflicts();
+        assert_eq!(conflicts.len(), 1, "the field without a join");
+        assert_eq!(conflicts[0].path, "/spec/version");
+        // Whoever has seen it may still take it back.
+        let heads = state.heads().to_vec();
+        story.add("us", &heads, vec![put("/spec/yanked", "false")], release);
+        assert_eq!(&*story.rebuild().values("/spec/yanked")[0].value, "false", "after {us}");
+    }
+}
+
+#[test]
 fn a_set_with_a_hole_is_refused() {
     let mut story = Story::default();
     let base = story.write("eu", &[], vec![]);

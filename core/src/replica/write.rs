@@ -391,8 +391,16 @@ fn operations(
         }
         ChangeRequest::MergePatch(patch) => patched(document, state, patch),
         ChangeRequest::Delete => Ok(delete(state)),
-        ChangeRequest::Acknowledge(_) if !exists => Ok(delete(state)),
-        ChangeRequest::Acknowledge(paths) => acknowledge(document, state, paths),
+        // Winners are put again and what they hide is deleted, by somebody who has seen what lost.
+        ChangeRequest::Acknowledge(paths) => {
+            let mut operations = match exists {
+                true => difference(state, &view::flatten(&view::resource(document, state))?),
+                false => forget(state),
+            };
+            operations
+                .retain(|operation| paths.is_empty() || paths.iter().any(|path| path == operation.path()));
+            Ok(operations)
+        }
     }
 }
 
@@ -431,24 +439,16 @@ fn names(patch: &Value, path: &str) -> bool {
     !at.is_object() || at.as_object().is_some_and(serde_json::Map::is_empty)
 }
 
-/// Confirms what won, having seen what lost: puts winners again, deletes what is shadowed.
-fn acknowledge(
-    document: &Document,
-    state: &DocumentState,
-    paths: &[String],
-) -> Result<Vec<Operation>, WriteError> {
-    let current = view::flatten(&view::resource(document, state))?;
-    let mut operations = difference(state, &current);
-    operations.retain(|operation| paths.is_empty() || paths.iter().any(|path| path == operation.path()));
-    Ok(operations)
-}
-
 /// Deletes the document as a whole and every register that is seen.
 fn delete(state: &DocumentState) -> Vec<Operation> {
-    let registers = state.registers().map(|(path, _)| path).filter(|path| !path.is_empty());
-    let deletes = registers.map(|path| Operation::Delete { path: path.to_owned() });
     let whole = Operation::Put { path: DELETED_PATH.to_owned(), value: "true".into() };
-    std::iter::once(whole).chain(deletes).collect()
+    std::iter::once(whole).chain(forget(state)).collect()
+}
+
+/// Deletes every register that is seen, so that what was written under a deletion is confirmed as gone.
+fn forget(state: &DocumentState) -> Vec<Operation> {
+    let registers = state.registers().map(|(path, _)| path).filter(|path| *path != DELETED_PATH);
+    registers.map(|path| Operation::Delete { path: path.to_owned() }).collect()
 }
 
 /// Applies an RFC 7396 merge patch.

@@ -8,7 +8,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, Uri};
-use driftless_core::document::{Conflict, ConflictKind, DocumentState, Stamped};
+use driftless_core::document::{Conflict, ConflictKind, DocumentState, Stamp, Stamped};
 use driftless_core::name::Document;
 use driftless_core::replica::{ChangeRequest, Precondition, Write};
 use serde::Deserialize;
@@ -123,8 +123,10 @@ fn document_json(document: &Document, state: &DocumentState) -> Option<Value> {
     })
 }
 
-/// One conflict, with who wrote each value.
+/// One conflict, with who wrote each value; a removal that lost is a loser without a value.
 pub(super) fn conflict_json(state: &DocumentState, conflict: &Conflict) -> Value {
+    let removals = conflict.removals.iter().map(|stamp| removal_json(state, stamp));
+    let losers = conflict.losers.iter().map(|loser| value_json(state, loser)).chain(removals);
     json!({
         "path": conflict.path,
         "kind": match conflict.kind {
@@ -133,19 +135,32 @@ pub(super) fn conflict_json(state: &DocumentState, conflict: &Conflict) -> Value
             ConflictKind::DeletedUnder => "DeletedUnder",
         },
         "winner": value_json(state, &conflict.winner),
-        "losers": conflict.losers.iter().map(|loser| value_json(state, loser)).collect::<Vec<_>>(),
+        "losers": losers.collect::<Vec<_>>(),
     })
 }
 
 /// A value and its provenance.
 pub(super) fn value_json(state: &DocumentState, stamped: &Stamped) -> Value {
-    let mut value = json!({"value": value_of(&stamped.value), "event": stamped.stamp.id.to_string()});
-    // A checkpoint keeps origins of the values that it keeps, so there is one for every value.
-    if let Some(origin) = state.origin(&stamped.stamp.id) {
-        value["by"] = json!(&*origin.by);
-        value["reason"] = json!(&*origin.reason);
-        value["time"] = json!(rfc3339(origin.time_ms));
-        value["author"] = json!(origin.chain.author.to_string());
-    }
+    let mut value = event_json(state, &stamped.stamp);
+    value["value"] = value_of(&stamped.value);
     value
+}
+
+fn removal_json(state: &DocumentState, stamp: &Stamp) -> Value {
+    let mut removal = event_json(state, stamp);
+    removal["removed"] = json!(true);
+    removal
+}
+
+/// An event to which a document's state refers, and its provenance.
+fn event_json(state: &DocumentState, stamp: &Stamp) -> Value {
+    let mut event = json!({"event": stamp.id.to_string()});
+    // A checkpoint keeps origins of the values that it keeps, so there is one for every value.
+    if let Some(origin) = state.origin(&stamp.id) {
+        event["by"] = json!(&*origin.by);
+        event["reason"] = json!(&*origin.reason);
+        event["time"] = json!(rfc3339(origin.time_ms));
+        event["author"] = json!(origin.chain.author.to_string());
+    }
+    event
 }

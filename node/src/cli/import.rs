@@ -1,4 +1,5 @@
-//! Files of other systems to our kinds: Helm repositories, Kubernetes nodes, spreadsheets of stores and machines.
+//! Files of other systems to our kinds: Helm repositories, Hiera hierarchies, Kubernetes nodes, spreadsheets of
+//! stores and machines.
 //!
 //! The rule that every converter keeps: the same input gives the same resources, and an input that grew gives
 //! the old ones again under their old names, so importing daily changes only what changed. One bad entry is
@@ -6,6 +7,7 @@
 //! row, YAML and JSON document by document. `.zst` is unpacked on the way; what it unpacks to is bounded.
 
 mod helm;
+mod hiera;
 mod machines;
 mod region;
 mod sites;
@@ -40,11 +42,13 @@ pub enum Format {
     MachineCsv,
     /// A row for each store: Sites.
     SiteCsv,
+    /// `hiera.yaml` and the data beside it: Profiles, Sites and Overrides.
+    Hiera,
 }
 
 impl Format {
     /// Every format with its name on the command line and what it is.
-    pub const ALL: [(Self, &'static str, &'static str); 4] = [
+    pub const ALL: [(Self, &'static str, &'static str); 5] = [
         (Self::HelmIndex, "helm-index", "index.yaml of a Helm repository"),
         (
             Self::KubernetesNodes,
@@ -57,6 +61,7 @@ impl Format {
             "sites-csv",
             "CSV of stores: a column store_number, clientkey, store_id or id, and city, state or country",
         ),
+        (Self::Hiera, "hiera", "hiera.yaml of version 5, with its data beside it and --nodes"),
     ];
 
     /// Finds a format by its name on the command line.
@@ -89,6 +94,23 @@ pub struct Options {
     pub region_column: Option<String>,
     /// The column with the number of a store.
     pub id_column: Option<String>,
+    /// Of a Hiera hierarchy.
+    pub hiera: HieraOptions,
+}
+
+/// What belongs to a Hiera hierarchy.
+#[derive(Clone, Debug)]
+pub struct HieraOptions {
+    /// A CSV of the nodes: the name, then a column for each variable that is to be a label.
+    pub nodes: Option<String>,
+    /// The directory of data, beside the hierarchy; levels with another are left out.
+    pub data: String,
+}
+
+impl Default for HieraOptions {
+    fn default() -> Self {
+        Self { nodes: None, data: "data".to_owned() }
+    }
 }
 
 impl Default for Options {
@@ -102,6 +124,7 @@ impl Default for Options {
             region: None,
             region_column: None,
             id_column: None,
+            hiera: HieraOptions::default(),
         }
     }
 }
@@ -218,6 +241,7 @@ pub fn import(
         Format::KubernetesNodes => machines::import_nodes(&mut import, &read_all(name, &mut reader)?)?,
         Format::MachineCsv => machines::import_csv(&mut import, &mut reader)?,
         Format::SiteCsv => sites::import(&mut import, &mut reader)?,
+        Format::Hiera => hiera::import(&mut import, &read_all(name, &mut reader)?)?,
     }
     Ok(import.report)
 }
@@ -247,10 +271,15 @@ pub fn detect(path: &str, head: &[u8]) -> Result<Format, ImportError> {
     lines
         .find_map(|part| match part.trim_end_matches(['}', ']']) {
             "entries:" => Some(Format::HelmIndex),
+            "hierarchy:" => Some(Format::Hiera),
             "kind:Node" | "kind:NodeList" => Some(Format::KubernetesNodes),
             _ => None,
         })
-        .ok_or_else(|| unknown("it has neither the entries of a Helm index nor a Kubernetes Node"))
+        .ok_or_else(|| {
+            unknown(
+                "it has neither the entries of a Helm index, nor a Hiera hierarchy, nor a Kubernetes Node",
+            )
+        })
 }
 
 /// Opens a file, or standard input for `-`, and unpacks it if it is compressed with zstd.

@@ -195,6 +195,7 @@ fn fate(state: &DocumentState, event: &Event) -> Fate {
 fn beaten_by(state: &DocumentState, event: &Event, operation: &Operation) -> Option<Why> {
     let (path, values) = (operation.path(), state.values(operation.path()));
     let is_own = |value: &Stamped| value.stamp.id == event.id();
+    let removal_lost = state.removals(path).iter().any(|stamp| stamp.id == event.id());
     let winner = match (operation, values.first()) {
         (Operation::Put { .. }, Some(winner)) if is_own(winner) => return None,
         (Operation::Put { .. }, Some(winner)) => winner,
@@ -206,7 +207,7 @@ fn beaten_by(state: &DocumentState, event: &Event, operation: &Operation) -> Opt
     };
     let by = state.origin(&winner.stamp.id).map_or_else(String::new, |origin| format!(" by {}", origin.by));
     let other = winner.stamp.id.short();
-    Some(match values.iter().any(is_own) {
+    Some(match removal_lost || values.iter().any(is_own) {
         true => Why::new(
             "ConflictLost",
             format!("the concurrent change {other}{by} won at {path}; `conflicts show` lists what lost"),

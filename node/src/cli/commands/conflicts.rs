@@ -173,7 +173,7 @@ pub(super) fn lines(answer: &Value) -> Vec<Vec<String>> {
                     of(conflict, "kind"),
                     conflict["winner"]["value"].to_string(),
                     of(&conflict["winner"], "by"),
-                    loser["value"].to_string(),
+                    lost(loser),
                     of(loser, "by"),
                     of(loser, "time"),
                     short(&of(loser, "event")),
@@ -188,6 +188,14 @@ pub(super) fn lines(answer: &Value) -> Vec<Vec<String>> {
     lines
 }
 
+/// The value that lost, or that it was the removal of the field that did.
+pub(super) fn lost(loser: &Value) -> String {
+    match loser["removed"] == true {
+        true => "(removed)".to_owned(),
+        false => loser["value"].to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,11 +203,13 @@ mod tests {
     #[test]
     fn each_value_that_lost_has_a_line_with_author_and_time() {
         let value = |value: i64, by: &str| json!({"value": value, "by": by, "time": "t", "event": "0123456789abcdef"});
+        let removal = json!({"removed": true, "by": "kim", "time": "t", "event": "0123456789abcdef"});
         let answer = json!({"items": [{"kind": "Profile", "name": "a", "conflicts": [{
-            "path": "/spec/values/x", "kind": "Concurrent", "winner": value(1, "mia"), "losers": [value(2, "ada"), value(3, "eve")],
+            "path": "/spec/values/x", "kind": "Concurrent", "winner": value(1, "mia"), "losers": [value(2, "ada"), value(3, "eve"), removal],
         }]}]});
         let lines = lines(&answer);
-        assert_eq!(lines.len(), 3);
+        assert_eq!(lines.len(), 4);
+        assert_eq!(lines[3][5..7], ["(removed)", "kim"]);
         assert_eq!(lines[1][..7], ["profile/a", "spec.values.x", "Concurrent", "1", "mia", "2", "ada"]);
         assert!(super::lines(&json!({"items": []})).is_empty());
     }

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::cli::args::Intent;
 use crate::cli::failure::Failure;
-use crate::cli::import::{Format, ImportError, Options, Report, run};
+use crate::cli::import::{Format, HieraOptions, ImportError, Options, Report, run};
 use crate::cli::print;
 use crate::cli::session::Session;
 use send::Outcome;
@@ -34,7 +34,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 /// How many refusals are told word by word.
 const TOLD_MAX: u64 = 20;
 
-/// Import files of other systems: Helm indexes, Kubernetes nodes, tables of machines and stores
+/// Import files of other systems: Helm indexes, Hiera hierarchies, Kubernetes nodes, tables of machines and stores
 ///
 /// What a file is, is seen from its first bytes. Importing again changes only what changed. Machines are written by
 /// their site: import them at its edge. Manifests of our own kinds are for `driftless apply`.
@@ -44,7 +44,8 @@ Examples:
   driftless import index.yaml --repository https://charts.example
   driftless import stores.csv --label class=store --region eu
   driftless import nodes.json --site store-17 --data-dir edge
-  driftless import stores.csv.zst --format sites-csv --dry-run")]
+  driftless import stores.csv.zst --format sites-csv --dry-run
+  driftless import control/hiera.yaml --data hieradata --nodes nodes.csv")]
 pub struct Import {
     /// Files, also packed with zstd; - for standard input
     #[arg(required = true, value_name = "FILE")]
@@ -53,7 +54,7 @@ pub struct Import {
     #[arg(
         long,
         visible_alias = "kind",
-        value_parser = ["helm-index", "nodes", "machines-csv", "sites-csv", "helm", "machines", "stores"]
+        value_parser = ["helm-index", "nodes", "machines-csv", "sites-csv", "hiera", "helm", "machines", "stores"]
     )]
     pub format: Option<String>,
     /// The site whose machines these are
@@ -77,6 +78,13 @@ pub struct Import {
     /// The column with the number of a store
     #[arg(long, value_name = "NAME")]
     pub id_column: Option<String>,
+    /// The nodes of a Hiera hierarchy, as CSV: the name, then a column for each variable of its paths
+    /// that is to be a label; other variables are claims that sites report
+    #[arg(long, value_name = "FILE")]
+    pub nodes: Option<String>,
+    /// The directory of a Hiera hierarchy's data, beside it
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    pub data: String,
     /// How many requests may be under way
     #[arg(long, value_name = "N", default_value_t = REQUESTS)]
     pub concurrency: usize,
@@ -114,6 +122,7 @@ impl Import {
             region: self.region.clone(),
             region_column: self.region_column.clone(),
             id_column: self.id_column.clone(),
+            hiera: HieraOptions { nodes: self.nodes.clone(), data: self.data.clone() },
         })
     }
 }

@@ -113,7 +113,7 @@ impl<'a> Sessions<'a> {
     async fn import(&mut self, name: &str, format: Format) -> Result<(), Failure> {
         let mut options = Options { namespace: self.namespace().to_owned(), ..Options::default() };
         let session = match format {
-            Format::HelmIndex | Format::SiteCsv => &self.hub,
+            Format::HelmIndex | Format::SiteCsv | Format::Hiera => &self.hub,
             // Machines are of a site: of the one that the file's name has in it, else of the first.
             Format::KubernetesNodes | Format::MachineCsv => {
                 let mut sites = self.fleet.nodes().iter().filter_map(|node| node.planned.site.as_deref());

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::cli::commands::conflicts::lost;
 use crate::cli::commands::history::{dotted, short};
 
 /// Most leaves of a map that are listed.
@@ -100,7 +101,7 @@ fn writer(out: &mut String, found: &Value) {
             let at = dotted(&text(&conflict["path"]));
             out.push_str(&format!(
                 "           concurrent, not acknowledged: {at} {} by {}\n",
-                loser["value"],
+                lost(loser),
                 said(loser)
             ));
         }
