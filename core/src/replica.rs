@@ -12,9 +12,9 @@ mod dirty;
 mod forget;
 mod labels;
 mod merge;
-mod past;
 #[cfg(test)]
 mod pairs;
+mod past;
 #[cfg(test)]
 mod properties;
 mod read;
