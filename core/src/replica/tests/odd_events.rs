@@ -1,6 +1,8 @@
 //! Events that no honest client makes, or that come in an order which no honest peer sends.
 
 use super::*;
+use crate::event::{ChainId, Header};
+use crate::group::Group;
 
 #[test]
 fn what_builds_on_a_group_that_cannot_be_taken_is_not_taken_either() {
@@ -70,4 +72,59 @@ fn more_foreign_heads_than_an_event_can_name_do_not_stop_a_document() {
     same(&a, &edge);
     let reopened = open(a.store().fork(), HUB_A, 7);
     same(&a, &reopened);
+}
+
+/// A hub that runs a newer version writes a field that this one does not know.
+#[test]
+fn a_field_of_a_newer_version_is_passed_on_as_it_came_and_nobody_here_writes_it() {
+    let (mut a, mut b, mut edge) = fleet();
+    put(&mut a, Kind::Profile, "acme", "store-base", profile());
+    a.commit().unwrap();
+    let profile = document(Kind::Profile, "store-base");
+    let written = a.state(&profile).unwrap().unwrap();
+    let newer = Header {
+        schema: crate::event::SCHEMA_VERSION,
+        fleet: crate::testing::fleet(),
+        document: profile.clone(),
+        incarnation: 1,
+        chain: ChainId { author: author(HUB_B), boot: crate::testing::boot(99) },
+        author_seq: 1,
+        previous: None,
+        succeeds: None,
+        dependencies: written.heads().to_vec(),
+        lamport: 2,
+        time_ms: 2,
+        by: "ann".into(),
+        reason: String::new(),
+        extensions: BTreeMap::new(),
+    };
+    let put =
+        |path: &str, value: &str| crate::event::Operation::Put { path: path.into(), value: value.into() };
+    let operations = vec![put("/spec/cohort/size", "12"), put("/spec/priority", "200")];
+    let group = Group::sign(&crate::testing::key(HUB_B), vec![Arc::new(Event::new(newer, operations))]);
+    let record = Record::Group(group).encode();
+    a.merge(&[&record]).unwrap();
+    a.commit().unwrap();
+    carry(&a, &mut b);
+    carry(&b, &mut edge);
+    for node in [&a, &b, &edge] {
+        assert_eq!(value(node, "store-base", "/spec/cohort"), json!({"size": 12}));
+        assert_eq!(value(node, "store-base", "/spec/priority"), json!(200));
+    }
+    same(&a, &edge);
+    let entries = edge.log(&profile.scope(), 0, usize::MAX).unwrap().entries;
+    assert!(entries.iter().any(|entry| entry.bytes[..] == record[..]), "it is passed on byte by byte");
+
+    // A change by this version would keep what it does not understand, or lose it: neither is guessed.
+    let change = |patch: Value| Write::new(profile.clone(), ChangeRequest::MergePatch(patch), "ann", 3);
+    let refused = a.write(change(json!({"spec": {"priority": 300}}))).unwrap_err();
+    assert!(
+        matches!(&refused, WriteError::Invalid { errors, .. } if errors[0].field == "spec.cohort"),
+        "{refused:?}"
+    );
+    a.write(change(json!({"spec": {"priority": 300, "cohort": null}}))).unwrap();
+    a.commit().unwrap();
+    carry(&a, &mut b);
+    assert_eq!(value(&b, "store-base", "/spec/cohort"), Value::Null);
+    same(&a, &b);
 }
