@@ -9,7 +9,8 @@ use crate::environment::Environment;
 use crate::report::{Section, print_environment};
 use crate::virtual_fleet::VirtualFleet;
 use crate::{
-    child, commits, compare, document, hello, join, memory, merge, reopen, replay, resolve, swarm, visible, wire,
+    child, commits, compare, document, hello, join, memory, merge, reopen, replay, resolve, swarm, visible,
+    wire,
 };
 
 /// Measures Driftless; docs/BENCHMARKS.md says how to read it.
