@@ -58,7 +58,10 @@ fn what_a_site_makes_of_a_change_is_told_in_its_words() {
     fleet
         .apply(
             "hub-eu",
-            &PROFILE.replace("store-base", "odd").replace("100", "200").replace("{replicas: 2}", "5"),
+            &PROFILE
+                .replace("store-base", "odd")
+                .replace("100", "200")
+                .replace("{replicas: 2, image: pos-2.3, limits: {cpu: 1}}", "5"),
         )
         .ok();
     said(&fleet, CHANGE, "Durable", "ResolutionFailed", "TypeChange");

@@ -328,11 +328,11 @@ impl Session {
             self.in_flight_bytes -= frame.bytes;
             if incomplete.contains(&frame.number) {
                 // The peer notes nothing of such a frame, not even that what it carried is held here.
-                for (scope, _) in frame.heads {
-                    if self.shown.remove(&scope).is_some() {
-                        self.announce.insert(scope);
-                        self.announce_at_ms.get_or_insert(now_ms + limits.announce_ms);
-                    }
+                let told_anew = frame.heads.into_iter().filter(|_| self.peer.kind.is_hub());
+                for (scope, _) in told_anew {
+                    self.shown.insert(scope.clone(), Arc::default());
+                    self.announce.insert(scope);
+                    self.announce_at_ms.get_or_insert(now_ms + limits.announce_ms);
                 }
                 continue;
             }

@@ -396,10 +396,10 @@ fn unions<'h>(
 /// What Hiera unites from layers of which facts decide: for every set of layers that can be together, the
 /// values that they make. A larger set beats those that it contains.
 #[derive(Default)]
-struct United<'h>(BTreeMap<(usize, Vec<&'h str>), Group<'h>>);
+struct United<'h>(BTreeMap<(usize, Vec<&'h str>), Together<'h>>);
 
-/// Layers, and what they say together.
-type Group<'h> = (Vec<&'h Layer>, Map<String, Value>);
+/// Layers that can be together, and what they make.
+type Together<'h> = (Vec<&'h Layer>, Map<String, Value>);
 
 impl<'h> United<'h> {
     fn add(&mut self, key: &'h str, strategy: Strategy, having: &[&'h Layer]) {
