@@ -241,14 +241,14 @@ impl Engine {
         if ask == Ask::Restart || (session.known.contains_key(scope) && !session.is_comparing(scope)) {
             session.spend_restart(self.config.limits.restarts_per_minute)?;
         }
+        let covered = vector
+            .iter()
+            .all(|(chain, head)| own.head(&chain).is_some_and(|own| own == head || own.seq > head.seq));
         // What a site claims to hold and nobody here knows is not remembered: it could be anything.
         let vector = match session.is_hub() {
             true => vector,
             false => vector.iter().filter(|(chain, _)| own.head(chain).is_some()).collect(),
         };
-        let covered = vector
-            .iter()
-            .all(|(chain, head)| own.head(&chain).is_some_and(|own| own == head || own.seq > head.seq));
         self.catch_up(id, scope, vector, replica)?;
         match ask {
             Ask::Restart => {
