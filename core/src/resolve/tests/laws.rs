@@ -17,8 +17,11 @@ proptest! {
             && without.leaves.is_empty()
             && fleet.resolve().failed.is_none()
         {
-            prop_assert_eq!(with_overrides.value, without.value);
-            prop_assert_eq!(with_overrides.source, without.source);
+            let (with, without_any) = (&with_overrides.value, &without.value);
+            prop_assert!(stands_in(without_any, with), "{:?} in {:?}", without_any, with);
+            if with == without_any {
+                prop_assert_eq!(with_overrides.source, without.source);
+            }
         }
     }
 
@@ -42,6 +45,26 @@ proptest! {
             Err(ExplainError::Failed(_)) => prop_assert!(resolution.failed.is_some()),
             Err(ExplainError::Path(error)) => prop_assert!(false, "{}", error),
         }
+    }
+}
+
+/// Whether all of an enforced value is in another. An override may add beside it, also within an element of
+/// a keyed list that enforces no more than that it is there.
+fn stands_in(enforced: &Option<Value>, found: &Option<Value>) -> bool {
+    fn all(enforced: &Value, found: &Value) -> bool {
+        match (enforced, found) {
+            (Value::Array(enforced), Value::Array(found)) if enforced.iter().all(Value::is_object) => {
+                enforced.iter().all(|item| found.iter().any(|other| all(item, other)))
+            }
+            (Value::Object(enforced), Value::Object(found)) => {
+                enforced.iter().all(|(key, value)| found.get(key).is_some_and(|other| all(value, other)))
+            }
+            _ => enforced == found,
+        }
+    }
+    match (enforced, found) {
+        (Some(enforced), Some(found)) => all(enforced, found),
+        _ => enforced == found,
     }
 }
 
