@@ -50,6 +50,11 @@ impl Expiries {
             .map(|(document, (_, text))| (document, text.as_str()))
     }
 
+    /// Leaves one alone until it is collected anew.
+    pub(crate) fn leave(&mut self, document: &Document) {
+        self.open.remove(document);
+    }
+
     /// When the next one ends that has not.
     pub(crate) fn next_ms(&self, now_ms: u64) -> Option<u64> {
         self.open.values().map(|(at_ms, _)| *at_ms).filter(|at_ms| *at_ms > now_ms).min()

@@ -5,7 +5,7 @@
 //! page of the answer is in memory, so that each page costs a pass over the scopes that can hold a match.
 //!
 //! What sites say of themselves all day is left out unless it is asked for, but for what is void. Which sites
-//! an event of a profile, an override or an app concerns is rows by what applies to them now.
+//! an event of a profile, an override or an app concerns is told by what applies to them now.
 
 mod concerns;
 
@@ -90,7 +90,7 @@ enum Wanted {
 }
 
 /// `{items, continue, node, asOf}`; see `history` for what an item says, and beside that `kind`, `namespace`,
-/// `name`, `sites` (`{count, names}`, null where that cannot be rows) and `denied` (path and profile).
+/// `name`, `sites` (`{count, names}`, null where that cannot be told) and `denied` (path and profile).
 pub(super) async fn audit(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,

@@ -98,18 +98,18 @@ pub(super) async fn of_question(
 
 /// Which document a resource, or what names one, stands for.
 fn document_of(namespace: &str, resource: &Value) -> Result<Document, StatusError> {
-    let text = |pointers: [&str; 2]| {
+    let text = |pointers: &[&str]| {
         let found = pointers.iter().find_map(|pointer| resource.pointer(pointer)?.as_str());
         found.filter(|text| !text.is_empty())
     };
     let refused =
         |error: &dyn std::fmt::Display| StatusError::bad_request(format!("what would change: {error}"));
-    let kind: Kind = text(["/kind", "/kind"]).unwrap_or_default().parse().map_err(|error| refused(&error))?;
+    let kind: Kind = text(&["/kind"]).unwrap_or_default().parse().map_err(|error| refused(&error))?;
     let namespace = match kind.is_fleet_wide() {
         true => "",
-        false => text(["/metadata/namespace", "/namespace"]).unwrap_or(namespace),
+        false => text(&["/metadata/namespace", "/namespace"]).unwrap_or(namespace),
     };
-    let name = text(["/metadata/name", "/name"]).unwrap_or_default();
+    let name = text(&["/metadata/name", "/name"]).unwrap_or_default();
     Document::new(kind, namespace, name).map_err(|error| refused(&error))
 }
 

@@ -43,12 +43,15 @@ pub(super) async fn watch(runtime: Runtime) {
             .map(|(document, text)| (document.clone(), text.to_owned()))
             .collect();
         for (document, expires_at) in due {
-            let by = by.clone();
-            let said =
-                runtime.owner.write_async(move |node| say(&mut node.replica, &document, &expires_at, &by));
+            let (by, over) = (by.clone(), document.clone());
+            let said = runtime.owner.write_async(move |node| say(&mut node.replica, &over, &expires_at, &by));
             match said.await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::warn!(%error, "an override is over, and that could not be said"),
+                // A hub that has not heard of its own enrolment yet will say it then.
+                Ok(Ok(()) | Err(WriteError::Forbidden(_))) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(%document, %error, "an override is over, and that could not be said");
+                    watch.expiries.leave(&document);
+                }
                 Err(_) => return,
             }
         }

@@ -25,7 +25,7 @@ use super::frame::{Cells, Frame, ScopeTag, ShortDigest};
 use super::greeting::short_digest;
 use super::interest::{Class, Interest};
 use super::reason::Violation;
-use super::riblt::{Cell, Difference, Item, Pair, Sketch, difference_knowing, estimate};
+use super::riblt::{Cell, Difference, Item, Sketch, difference_knowing, estimate};
 use super::session::SessionId;
 use super::summary::{SKETCH_CELLS, Summary, item, tag, tag_of};
 
@@ -110,7 +110,7 @@ impl Engine {
         let (root, cells) = self.collect(id, more)?;
         let ours = self.summary(replica).sketch().clone();
         let same_root = root == self.root_digest(replica);
-        match difference_knowing(ours.cells(), &cells, &mut |pairs| ours_of(pairs, replica)) {
+        match difference_of(ours.cells(), &cells, replica) {
             Some(found) if same_root || !found.is_empty() => self.conclude_cells(id, found, replica, out),
             Some(_) => self.send_page(id, None, replica, out),
             None => {
@@ -135,12 +135,10 @@ impl Engine {
         let out_of_turn = Err(Violation::Turn("cells").into());
         let max = self.config.limits.restarts_per_minute;
         let Some(session) = self.sessions.get_mut(&id) else { return out_of_turn };
+        // To look for what differs costs about as much as a search of the log.
+        session.spend_restart(max)?;
         match (session.finding.take(), more.root) {
-            (None, Some(root)) if !session.peer.dialled && !more.cells.is_empty() => {
-                // To find what differs costs about as much as a search of the log.
-                session.spend_restart(max)?;
-                Ok((root, more.cells))
-            }
+            (None, Some(root)) if !session.peer.dialled && !more.cells.is_empty() => Ok((root, more.cells)),
             (Some(Finding::Collecting { root, mut cells, asked }), None)
                 if more.first == cells.len() && more.first + more.cells.len() == asked =>
             {
@@ -388,10 +386,15 @@ fn cells_wanted(have: usize, differences: usize) -> usize {
     usual.min(most).max(have + have / 4 + 2)
 }
 
-/// Which own items belong to pairs. Costs all scopes, and is asked for few cells only.
-fn ours_of<S: Store>(pairs: &[Pair], replica: &Replica<S>) -> Vec<Item> {
-    let items = replica.scopes().map(|scope| item(scope, &replica.digest(scope)));
-    items.filter(|item| pairs.iter().any(|pair| pair.has(item))).collect()
+/// What two sets do not share, with the help of the own items if the cells alone do not tell. These are made
+/// once, which costs all scopes, and only for few cells.
+fn difference_of<S: Store>(ours: &[Cell], theirs: &[Cell], replica: &Replica<S>) -> Option<Difference> {
+    let mut items: Option<Vec<Item>> = None;
+    difference_knowing(ours, theirs, &mut |pairs| {
+        let all = || replica.scopes().map(|scope| item(scope, &replica.digest(scope))).collect();
+        let items = items.get_or_insert_with(all);
+        items.iter().filter(|item| pairs.iter().any(|pair| pair.has(item))).copied().collect()
+    })
 }
 
 /// Those scopes whose tags are among some.

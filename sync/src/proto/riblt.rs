@@ -39,10 +39,11 @@
 /// What sets consist of: 16 bytes that look random.
 pub type Item = [u8; 16];
 
-/// Most cells that are searched for pairs, and most times that they are: each costs a look at the whole set,
-/// and more cells need no such help.
+/// Most cells that are searched for pairs, most pairs at a time, and most times that they are: each costs a look
+/// at the whole set, and more cells need no such help.
 const PAIRED_CELLS_MAX: usize = 32;
-const PAIR_ROUNDS_MAX: usize = 8;
+const PAIRS_MAX: usize = 8;
+const PAIR_ROUNDS_MAX: usize = 4;
 
 /// The sum of the items that fall into one place. 32 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -157,7 +158,7 @@ pub fn difference_knowing(
         if cells.len() > PAIRED_CELLS_MAX || round == PAIR_ROUNDS_MAX {
             break;
         }
-        let pairs: Vec<Pair> = cells.iter().filter_map(Cell::pair).collect();
+        let pairs: Vec<Pair> = cells.iter().filter_map(Cell::pair).take(PAIRS_MAX).collect();
         if pairs.is_empty() {
             break;
         }

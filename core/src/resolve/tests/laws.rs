@@ -17,10 +17,14 @@ proptest! {
             && without.leaves.is_empty()
             && fleet.resolve().failed.is_none()
         {
-            let (with, without_any) = (&with_overrides.value, &without.value);
-            prop_assert!(stands_in(without_any, with), "{:?} in {:?}", without_any, with);
-            if with == without_any {
-                prop_assert_eq!(with_overrides.source, without.source);
+            match elements_alone(&without.value) {
+                Some(elements) => {
+                    prop_assert!(are_in(elements, &with_overrides.value), "{:?}", with_overrides.value)
+                }
+                None => {
+                    prop_assert_eq!(with_overrides.value, without.value);
+                    prop_assert_eq!(with_overrides.source, without.source);
+                }
             }
         }
     }
@@ -48,24 +52,20 @@ proptest! {
     }
 }
 
-/// Whether all of an enforced value is in another. An override may add beside it, also within an element of
-/// a keyed list that enforces no more than that it is there.
-fn stands_in(enforced: &Option<Value>, found: &Option<Value>) -> bool {
-    fn all(enforced: &Value, found: &Value) -> bool {
-        match (enforced, found) {
-            (Value::Array(enforced), Value::Array(found)) if enforced.iter().all(Value::is_object) => {
-                enforced.iter().all(|item| found.iter().any(|other| all(item, other)))
-            }
-            (Value::Object(enforced), Value::Object(found)) => {
-                enforced.iter().all(|(key, value)| found.get(key).is_some_and(|other| all(value, other)))
-            }
-            _ => enforced == found,
-        }
-    }
-    match (enforced, found) {
-        (Some(enforced), Some(found)) => all(enforced, found),
-        _ => enforced == found,
-    }
+/// The elements of a list that are enforced to be there and no more, each being its key alone. Of such an
+/// element an override may set other fields, as it may set what is beside any enforced leaf.
+fn elements_alone(enforced: &Option<Value>) -> Option<&[Value]> {
+    let elements = enforced.as_ref()?.as_array()?;
+    let is_alone = |element: &Value| element.as_object().is_some_and(|fields| fields.len() == 1);
+    (!elements.is_empty() && elements.iter().all(is_alone)).then_some(elements.as_slice())
+}
+
+fn are_in(elements: &[Value], found: &Option<Value>) -> bool {
+    let found = found.as_ref().and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let has = |other: &Value, element: &Value| {
+        element.as_object().into_iter().flatten().all(|(key, value)| other.get(key) == Some(value))
+    };
+    elements.iter().all(|element| found.iter().any(|other| has(other, element)))
 }
 
 /// Elements of keyed lists are found by their name; into other lists no path leads.
